@@ -1,0 +1,98 @@
+"""Which tasks there are and how their names are spelled; no torch here, the web process uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dqf.errors import did_you_mean
+
+BBC = "starter:bbc-headlines"
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """One GLUE task in hub layout (`nyu-mll/glue`).
+
+    Attributes:
+        name: config name on the hub.
+        text, pair: columns with the texts; pair is None for single sentences.
+        labels: class names in label order; empty for regression.
+        metric: the primary metric GLUE reports.
+        validation: split that is reported.
+    """
+
+    name: str
+    title: str
+    text: str
+    pair: str | None
+    labels: tuple[str, ...]
+    metric: str
+    validation: str = "validation"
+
+
+GLUE_TASKS: tuple[GlueTask, ...] = (
+    GlueTask(
+        "cola",
+        "CoLA: is the sentence grammatical?",
+        "sentence",
+        None,
+        ("unacceptable", "acceptable"),
+        "matthews_corrcoef",
+    ),
+    GlueTask("sst2", "SST-2: sentiment of a film review", "sentence", None, ("negative", "positive"), "accuracy"),
+    GlueTask(
+        "mrpc",
+        "MRPC: do two sentences mean the same?",
+        "sentence1",
+        "sentence2",
+        ("not_equivalent", "equivalent"),
+        "f1",
+    ),
+    GlueTask("qqp", "QQP: are two questions the same?", "question1", "question2", ("not_duplicate", "duplicate"), "f1"),
+    GlueTask("stsb", "STS-B: how alike are two sentences, 0 to 5?", "sentence1", "sentence2", (), "pearson_spearman"),
+    GlueTask(
+        "mnli",
+        "MNLI: entailment, matched",
+        "premise",
+        "hypothesis",
+        ("entailment", "neutral", "contradiction"),
+        "accuracy",
+        "validation_matched",
+    ),
+    GlueTask(
+        "qnli",
+        "QNLI: does the sentence answer the question?",
+        "question",
+        "sentence",
+        ("entailment", "not_entailment"),
+        "accuracy",
+    ),
+    GlueTask("rte", "RTE: entailment", "sentence1", "sentence2", ("entailment", "not_entailment"), "accuracy"),
+    GlueTask(
+        "wnli", "WNLI: entailment by pronoun", "sentence1", "sentence2", ("not_entailment", "entailment"), "accuracy"
+    ),
+)
+
+
+def glue_task(name: str) -> GlueTask | None:
+    """Return a GLUE task by its hub name, None if there is none."""
+    return next((task for task in GLUE_TASKS if task.name == name), None)
+
+
+def task_choices() -> tuple[tuple[str, str], ...]:
+    """Return (source, title) of every built-in task."""
+    return ((BBC, "BBC headlines: 5 topics"), *((f"glue:{task.name}", task.title) for task in GLUE_TASKS))
+
+
+def check_task_source(source: str) -> str:
+    """Return what is wrong with the spelling of a task source, empty if nothing is."""
+    if source.startswith("file:"):
+        path = source.removeprefix("file:")
+        if not path:
+            return "must name a file after `file:`: got nothing."
+        if not path.lower().endswith(TABLE_SUFFIXES):
+            return f"an own file must be one of {', '.join(TABLE_SUFFIXES)}: got {path!r}."
+        return ""
+    known = [name for name, _ in task_choices()]
+    return "" if source in known else f"must be a known task or file:PATH: got {source!r}{did_you_mean(source, known)}"

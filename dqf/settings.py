@@ -1,0 +1,94 @@
+"""Where things lie and how many threads to use, read from the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| `DQF_RESULTS_DIR` | run directories, stage cache and the DuckDB store | `results` |
+| `DQF_DATA_DIR` | folders in hub layout, tried before the hub (`os.pathsep` separates several) | none |
+| `DQF_MODEL_DIRS` | folders local models may lie in (`os.pathsep` separates several) | working directory |
+| `DQF_THREADS` | CPU threads for training and for latency | all cores |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dqf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings of this process; all paths are absolute."""
+
+    results_dir: Path
+    data_dirs: tuple[Path, ...]
+    model_dirs: tuple[Path, ...]
+    threads: int
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.results_dir / "runs"
+
+    @property
+    def reference_dir(self) -> Path:
+        return self.results_dir / "reference"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.results_dir / "cache"
+
+    @property
+    def uploads_dir(self) -> Path:
+        return self.results_dir / "uploads"
+
+    @property
+    def database(self) -> Path:
+        return self.results_dir / "dqf.duckdb"
+
+
+def _folders(value: str | None) -> tuple[Path, ...]:
+    parts = (value or "").split(os.pathsep)
+    return tuple(Path(part).expanduser().resolve() for part in parts if part.strip())
+
+
+def load_settings(results_dir: str | Path | None = None) -> Settings:
+    """Read the settings from the environment; `results_dir` overrides `DQF_RESULTS_DIR`.
+
+    Raises:
+        UserError: `DQF_THREADS` is not a positive whole number.
+    """
+    root = Path(results_dir or os.environ.get("DQF_RESULTS_DIR") or "results").expanduser().resolve()
+    raw = os.environ.get("DQF_THREADS", "").strip()
+    if raw and not (raw.isdigit() and int(raw) > 0):
+        raise UserError(f"`DQF_THREADS` must be a positive whole number: got {raw!r}; unset it to use all cores.")
+    return Settings(
+        results_dir=root,
+        data_dirs=_folders(os.environ.get("DQF_DATA_DIR")),
+        model_dirs=_folders(os.environ.get("DQF_MODEL_DIRS")) or (Path.cwd().resolve(),),
+        threads=int(raw)
+        if raw
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+    )
+
+
+def confine(path: str | Path, roots: Iterable[Path], what: str, setting: str) -> Path:
+    """Return the resolved path if it exists inside one of `roots` (symlinks followed).
+
+    Raises:
+        UserError: the path does not exist or leads outside every root.
+    """
+    roots = tuple(roots)
+    resolved = Path(path).expanduser().resolve()
+    if not any(resolved == root or root in resolved.parents for root in roots):
+        allowed = ", ".join(str(root) for root in roots) or "none"
+        raise UserError(
+            f"{what} must lie inside an allowed folder ({allowed}): got {path}; "
+            f"move it there or add its folder to `{setting}`."
+        )
+    if not resolved.exists():
+        raise UserError(f"{what} must exist: got {path}; check the spelling.")
+    return resolved
