@@ -208,8 +208,11 @@ def read_events(run_dir: Path, after: int = -1) -> Iterator[Event]:
 def _parse_event(line: str) -> Event | None:
     try:
         data = json.loads(line)
-        return Event(**data) if isinstance(data["seq"], int) and isinstance(data["kind"], str) else None
-    except (ValueError, TypeError, KeyError):
+        sound = (
+            isinstance(data["seq"], int) and isinstance(data["kind"], str) and isinstance(data.get("data", {}), dict)
+        )
+        return Event(**{**data, "time": float(data["time"])}) if sound else None
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -235,13 +238,30 @@ class EventLog:
 
 def last_terminal(run_dir: Path) -> Event | None:
     """Return the terminal event that ends the current attempt, None if it has not ended."""
-    last = None
-    for event in read_events(run_dir):
-        if event.kind == "terminal":
-            last = event
-        elif event.kind == "plan":
-            last = None
-    return last
+    for line in _lines_backwards(run_dir / "events.jsonl"):
+        event = _parse_event(line)
+        if event is not None and event.kind in ("terminal", "plan"):
+            return event if event.kind == "terminal" else None
+    return None
+
+
+def _lines_backwards(path: Path, chunk_bytes: int = 65536) -> Iterator[str]:
+    """Yield the whole lines of a file from its end, so that the end of a long file is found at once."""
+    try:
+        with path.open("rb") as file:
+            position, rest, torn = file.seek(0, os.SEEK_END), b"", True
+            while position > 0:
+                start = max(0, position - chunk_bytes)
+                file.seek(start)
+                lines = (file.read(position - start) + rest).split(b"\n")
+                if torn:
+                    lines[-1], torn = b"", False
+                rest, position = (lines[0] if start else b""), start
+                for line in reversed(lines[1:] if start else lines):
+                    if line:
+                        yield line.decode("utf-8", errors="replace")
+    except OSError:
+        return
 
 
 def run_state(run_dir: Path) -> str:
@@ -261,5 +281,6 @@ def run_state(run_dir: Path) -> str:
         return CANCELLED
     terminal = last_terminal(run_dir)
     if terminal is not None and terminal.time >= worker.started:
-        return str(terminal.data.get("state", FAILED))
+        state = str(terminal.data.get("state"))
+        return state if state in STATES and state not in LIVE_STATES else FAILED
     return INTERRUPTED

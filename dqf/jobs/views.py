@@ -1,0 +1,345 @@
+"""What people see of a run, read from its directory; nothing here writes and nothing raises.
+
+The web page asks every second, so events are parsed incrementally: a small cache remembers for
+each `events.jsonl` how far it was read and what came out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dqf.jobs import protocol
+from dqf.jobs.protocol import Event
+
+STALLED_AFTER_S = 60.0
+INTERRUPTED_ERROR = (
+    "the worker process ended without a word (killed, out of memory, or the machine went down): "
+    "resume goes on where it stopped."
+)
+_MAX_CURVE_POINTS = 2000
+_MAX_MESSAGES = 500
+_MAX_CACHED_RUNS = 64
+
+WAITING = "waiting"
+RUNNING = "running"
+DONE = "done"
+FAILED = "failed"
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage of a run.
+
+    Attributes:
+        id: for example `student-kd`.
+        title: what people read.
+        status: waiting | running | done | failed | cancelled.
+        step, total: progress within the stage, 0 of 0 where unknown.
+        eta_s: estimated seconds to the end of the stage, None unless it runs and the rate is known.
+        seconds: how long it took, or has been running.
+        cache: `hit` or `miss` once it is done, else empty.
+        metrics: the last numbers it reported, for example `loss`.
+        started: when it began, UTC.
+    """
+
+    id: str
+    title: str
+    status: str = WAITING
+    step: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    seconds: float | None = None
+    cache: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    started: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as people see it.
+
+    Attributes:
+        run_id: name of the directory.
+        run_dir: the directory.
+        state: one of `dqf.jobs.protocol.STATES`.
+        config: content of `config.json`, empty when unreadable.
+        created, started, finished: UTC times, None where unknown.
+        stages: in the order of the plan.
+        eta_s: estimated seconds to the end of the stage that runs now.
+        error: one sentence, empty without an error.
+        curves: (step, loss) points of each stage that reports a loss, thinned to 2000.
+        messages: what the run said, oldest first.
+        stalled: lives, but has not been heard of for a minute.
+    """
+
+    run_id: str
+    run_dir: Path
+    state: str
+    config: dict[str, Any]
+    created: datetime | None
+    started: datetime | None
+    finished: datetime | None
+    stages: tuple[StageView, ...]
+    eta_s: float | None
+    error: str
+    curves: dict[str, list[tuple[int, float]]]
+    messages: tuple[str, ...]
+    stalled: bool
+
+    @property
+    def current_stage(self) -> StageView | None:
+        """The stage that runs, or the one where the run stopped."""
+        return next((stage for stage in self.stages if stage.status not in (WAITING, DONE)), None)
+
+
+def read_run(run_dir: Path) -> RunView:
+    """Return the view of a run; unreadable parts are left empty."""
+    state = protocol.run_state(run_dir)
+    config = protocol.read_json(run_dir / "config.json")
+    worker = protocol.read_worker(run_dir)
+    history = _read_history(run_dir)
+    live = state in (protocol.RUNNING, protocol.CANCELLING)
+    now = time.time()
+    stages = tuple(_stage_view(stage, state, now) for stage in history.stages.values())
+    started = worker.started if worker else history.first_time
+    finished = None
+    if state not in protocol.LIVE_STATES:
+        finished = history.terminal_time or history.last_time or _mtime(run_dir / "result.json")
+    running = next((stage for stage in stages if stage.status == RUNNING), None)
+    heard = max(history.last_time or 0.0, worker.started if worker else 0.0)
+    return RunView(
+        run_id=run_dir.name,
+        run_dir=run_dir,
+        state=state,
+        config=config if isinstance(config, dict) else {},
+        created=created_of(run_dir),
+        started=_moment(started),
+        finished=_moment(finished),
+        stages=stages,
+        eta_s=running.eta_s if running else None,
+        error=_error(state, history),
+        curves={stage: list(points) for stage, points in history.curves.items()},
+        messages=tuple(history.messages),
+        stalled=live and now - heard > STALLED_AFTER_S,
+    )
+
+
+def tail_log(run_dir: Path, lines: int = 200) -> str:
+    """Return the last lines of the worker's log; of a progress bar only its last state."""
+    try:
+        with (run_dir / "worker.log").open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 400 * lines))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    rows = [row.rstrip("\r").rsplit("\r", 1)[-1] for row in text.split("\n")]
+    while rows and not rows[-1].strip():
+        rows.pop()
+    return "\n".join(rows[-lines:])
+
+
+def created_of(run_dir: Path) -> datetime | None:
+    """Return when a run was launched, as its id says (copies of a directory keep it)."""
+    try:
+        return datetime.strptime(run_dir.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+@dataclass
+class _Stage:
+    """A stage while its events are being read."""
+
+    id: str
+    title: str
+    status: str = WAITING
+    step: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    heard: float = 0.0
+    seconds: float | None = None
+    cache: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    started: float | None = None
+
+
+@dataclass
+class _History:
+    """What the events read so far say, and how far the file was read."""
+
+    inode: int = 0
+    offset: int = 0
+    stages: dict[str, _Stage] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    first_time: float | None = None
+    last_time: float | None = None
+    terminal_time: float | None = None
+    error: str = ""
+
+    def add(self, event: Event) -> None:
+        """Take in one event."""
+        self.first_time = event.time if self.first_time is None else self.first_time
+        self.last_time = event.time
+        if event.kind == "plan":
+            self._plan(event)
+        elif event.kind == "message" and event.text:
+            self.messages.append(str(event.text))
+            del self.messages[:-_MAX_MESSAGES]
+        elif event.kind == "terminal":
+            self.terminal_time, self.error = event.time, str(event.data.get("error") or "")
+        elif event.kind in ("stage_started", "progress", "stage_done") and event.stage:
+            self._stage_event(event)
+
+    def _plan(self, event: Event) -> None:
+        """Begin an attempt: stages and error start anew, curves are continued by a resumed training."""
+        self.terminal_time, self.error = None, ""
+        self.stages = {}
+        for stage in event.data.get("stages") or ():
+            if isinstance(stage, Mapping) and stage.get("id"):
+                name = str(stage["id"])
+                self.stages[name] = _Stage(name, str(stage.get("title") or name))
+
+    def _stage_event(self, event: Event) -> None:
+        stage = self.stages.setdefault(event.stage, _Stage(event.stage, event.stage))
+        stage.heard = event.time
+        if event.kind == "stage_started":
+            stage.status, stage.started = RUNNING, event.time
+            return
+        stage.metrics.update(event.metrics)
+        if event.kind == "progress":
+            stage.status = RUNNING
+            stage.started = stage.started or event.time
+            stage.step, stage.total, stage.eta_s = event.step, event.total, event.eta_s
+            loss = event.metrics.get("loss")
+            if isinstance(loss, int | float) and loss == loss:
+                _add_point(self.curves.setdefault(event.stage, []), event.step, float(loss))
+            return
+        stage.status, stage.eta_s = DONE, None
+        seconds = stage.metrics.pop("seconds", None)
+        stage.seconds = float(seconds) if isinstance(seconds, int | float) else None
+        stage.cache = str(stage.metrics.pop("cache", ""))
+
+
+def _add_point(curve: list[tuple[int, float]], step: int, loss: float) -> None:
+    """Append a point; a training that was resumed at an earlier step replaces what came after it."""
+    while curve and curve[-1][0] >= step:
+        curve.pop()
+    curve.append((step, loss))
+    if len(curve) > _MAX_CURVE_POINTS:
+        del curve[1:-1:2]
+
+
+_cache: OrderedDict[Path, _History] = OrderedDict()
+_cache_lock = threading.Lock()
+
+
+def _read_history(run_dir: Path) -> _History:
+    """Return a private copy of what the events say, parsing only what is new in the file."""
+    path = run_dir / "events.jsonl"
+    with _cache_lock:
+        history = _cache.pop(path, None) or _History()
+        try:
+            with path.open("rb") as file:
+                stat = path.stat()
+                if stat.st_ino != history.inode or stat.st_size < history.offset:
+                    history = _History(inode=stat.st_ino)
+                file.seek(history.offset)
+                fresh = file.read()
+        except OSError:
+            return _History()
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        history.offset += len(whole)
+        for line in whole.splitlines():
+            event = parse_event(line)
+            if event is not None:
+                with contextlib.suppress(Exception):  # a strange event is skipped, the others still count
+                    history.add(event)
+        _cache[path] = history
+        while len(_cache) > _MAX_CACHED_RUNS:
+            _cache.popitem(last=False)
+        return dataclasses.replace(
+            history,
+            stages={name: dataclasses.replace(stage) for name, stage in history.stages.items()},
+            curves={name: list(points) for name, points in history.curves.items()},
+            messages=list(history.messages),
+        )
+
+
+def parse_event(line: bytes) -> Event | None:
+    """Return the event of one line, None when it is not a sound one."""
+    try:
+        event = Event(**json.loads(line))
+        step, total = int(event.step), int(event.total)
+        eta_s = None if event.eta_s is None else max(0.0, float(event.eta_s))
+        moment = float(event.time)
+        sound = (
+            isinstance(event.kind, str)
+            and isinstance(event.stage, str)
+            and isinstance(event.metrics, dict)
+            and isinstance(event.data, dict)
+            and 0 <= moment < 1e11
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return dataclasses.replace(event, step=step, total=total, eta_s=eta_s, time=moment) if sound else None
+
+
+def _stage_view(stage: _Stage, state: str, now: float) -> StageView:
+    status, seconds, eta_s = stage.status, stage.seconds, None
+    if status == RUNNING:
+        status = {
+            protocol.RUNNING: RUNNING,
+            protocol.CANCELLING: RUNNING,
+            protocol.SUCCEEDED: DONE,
+            protocol.CANCELLED: CANCELLED,
+            protocol.QUEUED: WAITING,
+        }.get(state, FAILED)
+        until = now if status == RUNNING else stage.heard
+        seconds = max(0.0, until - stage.started) if stage.started is not None and status != WAITING else None
+        if status == RUNNING and stage.eta_s is not None:
+            eta_s = max(0.0, stage.eta_s - max(0.0, now - stage.heard))
+    return StageView(
+        id=stage.id,
+        title=stage.title,
+        status=status,
+        step=stage.step,
+        total=stage.total,
+        eta_s=eta_s,
+        seconds=seconds,
+        cache=stage.cache,
+        metrics=dict(stage.metrics),
+        started=_moment(stage.started),
+    )
+
+
+def _error(state: str, history: _History) -> str:
+    if state == protocol.FAILED:
+        return history.error or "the run failed without a reason: read the log."
+    return INTERRUPTED_ERROR if state == protocol.INTERRUPTED else ""
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _mtime(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
