@@ -1,0 +1,311 @@
+"""From run directories to the store: one transaction per run, only for runs that changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dqf.jobs import protocol
+from dqf.jobs.views import RunView, read_run
+from dqf.settings import Settings
+from dqf.store.db import Store
+
+log = logging.getLogger(__name__)
+
+_TABLES = ("stages", "scores", "variants", "runs")
+_VARIANT_COLUMNS: dict[str, type] = {
+    "variant": str,
+    "model": str,
+    "bits": int,
+    "quantizer": str,
+    "group_size": int,
+    "symmetric": bool,
+    "runtime": str,
+    "params": int,
+    "size_bytes": int,
+    "size_bytes_expected": int,
+    "tokenizer_bytes": int,
+    "compression_ratio": float,
+    "score": float,
+    "retention": float,
+    "retention_ci95_low": float,
+    "retention_ci95_high": float,
+    "latency_ms_p50": float,
+    "latency_ms_p90": float,
+    "latency_ms_mean": float,
+    "latency_ms_sd": float,
+    "latency_n": int,
+    "speedup": float,
+    "speedup_ci95_low": float,
+    "speedup_ci95_high": float,
+    "load_ms": float,
+    "peak_rss_bytes": int,
+    "verified": bool,
+    "weights_sha256": str,
+    "artifact": str,
+    "receipt": str,
+    "predictions": str,
+}
+_VERIFICATION_COLUMNS: dict[str, type] = {
+    "relative_l2_error": float,
+    "argmax_agreement": float,
+    "tolerance": float,
+    "n": int,
+}
+_SCORE_COLUMNS: dict[str, type] = {
+    "metric": str,
+    "value": float,
+    "n": int,
+    "ci95_low": float,
+    "ci95_high": float,
+    "ci_method": str,
+}
+
+
+def sync(store: Store, settings: Settings) -> int:
+    """Bring the store in line with `runs/` and the committed `reference/` runs.
+
+    A run that lies in both counts once, as a reference whose directory is the one in `runs/`. A
+    directory that cannot be read is reported in the log and does not stop the others.
+
+    Returns:
+        How many runs were added, changed or removed.
+    """
+    references = {path.name for path in protocol.list_runs(settings.reference_dir)}
+    found = {
+        path.name: path for root in (settings.reference_dir, settings.runs_dir) for path in protocol.list_runs(root)
+    }
+    known = _known(store)
+    changed = 0
+    for run_id, run_dir in sorted(found.items()):
+        try:
+            changed += _ingest(store, run_dir, known.get(run_id), run_id in references)
+        except Exception:
+            log.exception("run %s could not be taken into the store", run_id)
+    gone = sorted(known.keys() - found.keys())
+    if gone:
+        with store.transaction() as cursor:
+            for run_id in gone:
+                _delete(cursor, run_id)
+    return changed + len(gone)
+
+
+def ingest_run(store: Store, run_dir: Path) -> bool:
+    """Take one run into the store if it changed since the last time.
+
+    Returns:
+        Whether the store changed.
+    """
+    return _ingest(store, run_dir, _known(store, run_dir.name).get(run_dir.name), run_dir.parent.name == "reference")
+
+
+def rebuild(store: Store, settings: Settings) -> int:
+    """Empty the store and read all run directories again.
+
+    Returns:
+        How many runs it holds now.
+    """
+    with store.transaction() as cursor:
+        for table in _TABLES:
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+    return sync(store, settings)
+
+
+def _known(store: Store, run_id: str = "") -> dict[str, tuple[str, str]]:
+    """Return {run_id: (state, fingerprint)} of the runs in the store."""
+    where = "WHERE run_id = ?" if run_id else ""
+    with store.cursor() as cursor:
+        rows = cursor.execute(
+            f"SELECT run_id, state, fingerprint FROM runs {where}",  # noqa: S608 - no outside text
+            [run_id] if run_id else [],
+        ).fetchall()
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def _ingest(store: Store, run_dir: Path, known: tuple[str, str] | None, reference: bool) -> bool:
+    files = _fingerprint(run_dir, ("config.json", "worker.json", "result.json", "cancel"))
+    place = f"{run_dir}|{reference}"
+    ended = f"{place}|{files}|{_fingerprint(run_dir, ('events.jsonl',))}"
+    if known is not None and known[0] not in protocol.LIVE_STATES and known[1] == ended:
+        return False
+    view = read_run(run_dir)
+    # Events of a live run arrive all the time; what people see of it comes from its view, not from here.
+    fingerprint = f"{place}|{files}" if view.state in protocol.LIVE_STATES else ended
+    if known == (view.state, fingerprint):
+        return False
+    result = protocol.read_json(run_dir / "result.json") if view.state == protocol.SUCCEEDED else None
+    with store.transaction() as cursor:
+        _delete(cursor, run_dir.name)
+        _insert_run(cursor, view, result, reference, fingerprint)
+        if isinstance(result, Mapping):
+            _insert_variants(cursor, view.run_id, result)
+        _insert_stages(cursor, view, result)
+    return True
+
+
+def _fingerprint(run_dir: Path, names: Iterable[str]) -> str:
+    parts = []
+    for name in names:
+        try:
+            stat = (run_dir / name).stat()
+            parts.append(f"{name}:{stat.st_mtime_ns}:{stat.st_size}")
+        except OSError:
+            continue
+    return ",".join(parts)
+
+
+def _delete(cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    for table in _TABLES:
+        cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])  # noqa: S608 - names of our own
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, Any]) -> None:
+    names = ", ".join(f'"{name}"' for name in row)
+    marks = ", ".join("?" for _ in row)
+    cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))  # noqa: S608
+
+
+def _insert_run(
+    cursor: duckdb.DuckDBPyConnection, view: RunView, result: Any, reference: bool, fingerprint: str
+) -> None:
+    config = view.config
+    whole: Mapping[str, Any] = result if isinstance(result, Mapping) else {}
+    quantization = _part(config, "quantization")
+    bits = quantization.get("bits")
+    source = _typed(_part(config, "task").get("source"), str) or ""
+    error = view.error
+    if view.state == protocol.SUCCEEDED and not whole:
+        error = "result.json must be readable JSON: it is not; resume or repeat the run."
+    environment = _part(whole, "environment")
+    baseline = _part(whole, "baseline")
+    written = _time_of(whole.get("created"))
+    _insert(
+        cursor,
+        "runs",
+        {
+            "run_id": view.run_id,
+            "state": view.state,
+            "created": _utc(view.created),
+            "started": _utc(view.started),
+            "finished": _utc(written or view.finished),
+            "preset": _typed(config.get("preset"), str),
+            "teacher": _typed(_part(config, "teacher").get("model"), str),
+            "student": _typed(_part(config, "student").get("model"), str),
+            "task": _typed(_part(whole, "task").get("name"), str) or task_name(source),
+            "bits": ", ".join(str(one) for one in bits) if isinstance(bits, Sequence) else None,
+            "quantizer": _typed(quantization.get("quantizer"), str),
+            "seed": _typed(config.get("seed"), int),
+            "config_json": json.dumps(config),
+            "error": error,
+            "reference": reference,
+            "run_dir": str(view.run_dir),
+            "hardware": _typed(baseline.get("hardware"), str) or _typed(environment.get("cpu"), str),
+            "threads": _typed(baseline.get("threads"), int) or _typed(environment.get("threads"), int),
+            "baseline_runtime": _typed(baseline.get("runtime"), str),
+            "environment_json": json.dumps(environment),
+            "fingerprint": fingerprint,
+        },
+    )
+
+
+def _insert_variants(cursor: duckdb.DuckDBPyConnection, run_id: str, result: Mapping[str, Any]) -> None:
+    seen = set()
+    for position, variant in enumerate(_list(result.get("variants"))):
+        if not isinstance(variant, Mapping):
+            continue
+        variant_id = _typed(variant.get("variant_id"), str) or f"variant-{position}"
+        if variant_id in seen:
+            continue
+        seen.add(variant_id)
+        key = {"run_id": run_id, "variant_id": variant_id}
+        verification = _part(variant, "verification")
+        row: dict[str, Any] = {**key, "position": position}
+        row.update({name: _typed(variant.get(name), kind) for name, kind in _VARIANT_COLUMNS.items()})
+        row.update(
+            {
+                f"verification_{name}": _typed(verification.get(name), kind)
+                for name, kind in _VERIFICATION_COLUMNS.items()
+            }
+        )
+        row["runtime_candidates_json"] = json.dumps(_list(variant.get("runtime_candidates")))
+        _insert(cursor, "variants", row)
+        for number, (task, score) in enumerate(_part(variant, "tasks").items()):
+            if isinstance(score, Mapping):
+                values = {name: _typed(score.get(name), kind) for name, kind in _SCORE_COLUMNS.items()}
+                _insert(cursor, "scores", {**key, "position": number, "task": str(task), **values})
+
+
+def _insert_stages(cursor: duckdb.DuckDBPyConnection, view: RunView, result: Any) -> None:
+    """Insert the stages as the result tells them, or as the events do where there is no result."""
+    recorded = _list(result.get("stages")) if isinstance(result, Mapping) else []
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": _typed(stage.get("id"), str) or "",
+            "title": _typed(stage.get("title"), str),
+            "key": _typed(stage.get("key"), str),
+            "cache": _typed(stage.get("cache"), str),
+            "status": "done",
+            "seconds": _typed(stage.get("seconds"), float),
+            "metrics_json": json.dumps(_part(stage, "metrics")),
+        }
+        for stage in recorded
+        if isinstance(stage, Mapping)
+    ] or [
+        {
+            "stage": stage.id,
+            "title": stage.title,
+            "key": None,
+            "cache": stage.cache,
+            "status": stage.status,
+            "seconds": stage.seconds,
+            "metrics_json": json.dumps(dict(stage.metrics)),
+        }
+        for stage in view.stages
+    ]
+    for position, row in enumerate(rows):
+        _insert(cursor, "stages", {"run_id": view.run_id, "position": position, **row})
+
+
+def task_name(source: str) -> str:
+    """Return the short name of a task source: `glue:sst2` -> `sst2`, `file:a/b.csv` -> `b`."""
+    kind, _, name = source.partition(":")
+    return Path(name).stem if kind == "file" else name or kind
+
+
+def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = data.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """Return the value if it is of the declared kind, else None, so that a strange field costs only itself."""
+    if isinstance(value, bool) or kind is bool:
+        return value if isinstance(value, bool) and kind is bool else None
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if not isinstance(value, int | float) or value != value or abs(value) > 2**62:
+        return None
+    return int(value) if kind is int else float(value)
+
+
+def _time_of(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Return a time for a TIMESTAMP column: UTC without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None

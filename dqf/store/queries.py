@@ -1,0 +1,111 @@
+"""What the pages ask the store, as pandas DataFrames with documented columns.
+
+Times are UTC without a zone, sizes bytes, latencies milliseconds. Each call uses its own cursor,
+so any thread may ask.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dqf.errors import UserError
+from dqf.store.db import Store
+
+
+def runs(store: Store) -> pd.DataFrame:
+    """Return all runs, newest first.
+
+    Columns: run_id, state, created, started, finished, preset, teacher, student, task, bits (text,
+    `4, 2`), quantizer, seed, config_json, error (empty without one), reference (bool), run_dir.
+    """
+    return _frame(
+        store,
+        """SELECT run_id, state, created, started, finished, preset, teacher, student, task, bits, quantizer,
+                  seed, config_json, error, reference, run_dir
+           FROM runs ORDER BY created DESC, run_id DESC""",
+    )
+
+
+def variants(store: Store) -> pd.DataFrame:
+    """Return one row per run and variant, newest run first, variants in the result's order.
+
+    Columns: run_id, variant_id, every scalar of the result schema (`verification` as
+    verification_relative_l2_error, _argmax_agreement, _tolerance, _n; the candidates as
+    runtime_candidates_json), and
+    of the run: created, teacher, student, quantizer_config (what the config asked for), seed,
+    reference, run_dir, hardware (CPU), threads, baseline_runtime; of the first task: task, metric,
+    n, tasks_n (how many tasks), score_ci95_low, score_ci95_high (both empty if there are several
+    tasks, as the score is their average then).
+    """
+    return _frame(
+        store,
+        """WITH first_task AS (
+               SELECT run_id, variant_id, arg_min(task, position) AS task, arg_min(metric, position) AS metric,
+                      arg_min(n, position) AS n, count(*) AS tasks_n,
+                      arg_min(ci95_low, position) AS low, arg_min(ci95_high, position) AS high
+               FROM scores GROUP BY run_id, variant_id)
+           SELECT variants.* EXCLUDE (position), runs.created, runs.teacher, runs.student,
+                  runs.quantizer AS quantizer_config, runs.seed, runs.reference, runs.run_dir,
+                  runs.hardware, runs.threads, runs.baseline_runtime,
+                  coalesce(first_task.task, runs.task) AS task, first_task.metric, first_task.n, first_task.tasks_n,
+                  CASE WHEN tasks_n = 1 THEN low END AS score_ci95_low,
+                  CASE WHEN tasks_n = 1 THEN high END AS score_ci95_high
+           FROM variants JOIN runs USING (run_id) LEFT JOIN first_task USING (run_id, variant_id)
+           ORDER BY runs.created DESC, run_id DESC, variants.position""",
+    )
+
+
+def scores(store: Store) -> pd.DataFrame:
+    """Return one row per run, variant and task.
+
+    Columns: run_id, variant_id, variant, bits, task, metric, value, n, ci95_low, ci95_high, ci_method.
+    """
+    return _frame(
+        store,
+        """SELECT scores.run_id, scores.variant_id, variants.variant, variants.bits, scores.task, scores.metric,
+                  scores.value, scores.n, scores.ci95_low, scores.ci95_high, scores.ci_method
+           FROM scores JOIN variants USING (run_id, variant_id) JOIN runs USING (run_id)
+           ORDER BY runs.created DESC, run_id DESC, variants.position, scores.position""",
+    )
+
+
+def stages(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the stages of a run in order; of a live run as they were when it was last taken in.
+
+    Columns: stage, title, key, cache (`hit`, `miss` or empty), status, seconds, metrics_json.
+    """
+    return _frame(
+        store,
+        "SELECT stage, title, key, cache, status, seconds, metrics_json FROM stages WHERE run_id = ? ORDER BY position",
+        [run_id],
+    )
+
+
+def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
+    """Return the per-example predictions of a variant.
+
+    Columns: idx, label, prediction, logits (list), sorted by idx.
+
+    Raises:
+        UserError: there is no such variant, or its file is missing or outside its run.
+    """
+    with store.cursor() as cursor:
+        row = cursor.execute(
+            "SELECT run_dir, predictions FROM variants JOIN runs USING (run_id) WHERE run_id = ? AND variant_id = ?",
+            [run_id, variant_id],
+        ).fetchone()
+    if row is None or not row[1]:
+        raise UserError(f"predictions need a recorded variant: {run_id} has none called {variant_id!r}.")
+    run_dir = Path(row[0]).resolve()
+    path = (run_dir / row[1]).resolve()
+    if run_dir not in path.parents or not path.is_file():
+        raise UserError(f"predictions must be a file inside their run: {row[1]!r} of {run_id} is not.")
+    return _frame(store, "SELECT idx, label, prediction, logits FROM read_parquet(?) ORDER BY idx", [str(path)])
+
+
+def _frame(store: Store, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
+    with store.cursor() as cursor:
+        return cursor.execute(sql, values or []).df()
