@@ -24,24 +24,29 @@ def send_signal(worker: Worker, number: signal.Signals) -> bool:
     with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess, psutil.AccessDenied):
         if os.getpgid(worker.pid) == worker.pid:
             os.killpg(worker.pid, number)
-        elif number == signal.SIGKILL:
-            process = psutil.Process(worker.pid)
-            for child in (*process.children(recursive=True), process):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.send_signal(number)
         else:
-            os.kill(worker.pid, number)
+            process = psutil.Process(worker.pid)
+            for one in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.send_signal(number)
     return True
 
 
 def kill_orphans(worker: Worker) -> None:
-    """Kill what a dead worker left behind in its process group."""
-    if psutil.pid_exists(worker.pid) and not worker.alive():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            process = psutil.Process(worker.pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return  # the pid belongs to somebody else by now
-    if worker.alive() or worker.pid <= 1 or worker.create_time < psutil.boot_time() - 1:
+    """Kill what a dead worker left behind in the session that it led.
+
+    Its pid may have been given to somebody else since, so only members of a session of that number
+    whose leader is gone are touched, and nothing from before the last boot of the machine.
+    """
+    if worker.pid <= 1 or worker.alive() or worker.create_time < psutil.boot_time() - 1:
         return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.pid, signal.SIGKILL)
+    try:
+        os.killpg(worker.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if process.pid == worker.pid and process.status() != psutil.STATUS_ZOMBIE:
+                return
+            if os.getsid(process.pid) == worker.pid and process.create_time() >= worker.create_time - 1:
+                process.kill()

@@ -18,6 +18,7 @@ after any crash, with or without the store.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -237,8 +238,11 @@ class EventLog:
 
 
 def last_terminal(run_dir: Path) -> Event | None:
-    """Return the terminal event that ends the current attempt, None if it has not ended."""
-    for line in _lines_backwards(run_dir / "events.jsonl"):
+    """Return the terminal event that ends the current attempt, None if it has not ended.
+
+    It is the last thing an attempt writes, so only the last lines are looked at.
+    """
+    for line in itertools.islice(_lines_backwards(run_dir / "events.jsonl"), 1000):
         event = _parse_event(line)
         if event is not None and event.kind in ("terminal", "plan"):
             return event if event.kind == "terminal" else None
