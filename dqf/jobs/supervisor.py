@@ -6,6 +6,7 @@ re-attaches to the workers that live and sees the others as interrupted.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import logging
 import os
@@ -78,9 +79,11 @@ class Supervisor:
         self._thread.supervisor = self  # type: ignore[attr-defined]
         self._sync()
         self._thread.start()
+        atexit.register(self.stop)  # a thread inside DuckDB would abort the interpreter's shutdown
 
     def stop(self) -> None:
         """Stop the thread and give directory and database free; workers go on."""
+        atexit.unregister(self.stop)
         self._stop.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
