@@ -67,6 +67,14 @@ class TaskConfig:
         flag="--eval-rows",
         advanced=True,
     )
+    split: str = setting(
+        "evaluation",
+        "Scored on",
+        "evaluation scores the reported rows; tuning scores a held-out fifth of the training rows instead.",
+        choices=("evaluation", "tuning"),
+        flag="--split",
+        advanced=True,
+    )
     max_length: int = setting(
         128,
         "Longest input",
@@ -100,6 +108,13 @@ class TeacherConfig:
         minimum=0.01,
         maximum=100,
         flag="--teacher-epochs",
+        advanced=True,
+    )
+    freeze_embeddings: bool = setting(
+        True,
+        "Freeze embeddings",
+        "Keep the embedding table as it is while fine-tuning; saves memory and time on small data.",
+        flag="--freeze-embeddings",
         advanced=True,
     )
     learning_rate: float = setting(

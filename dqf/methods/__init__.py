@@ -1,0 +1,1 @@
+"""The methods behind the registry: one folder a kind, one file a method."""

@@ -1,0 +1,1 @@
+"""Pure functions on tensors and arrays: choosing parameters, rounding, packing."""

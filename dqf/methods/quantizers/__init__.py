@@ -1,0 +1,1 @@
+"""Quantizers: how one weight matrix becomes codes."""

@@ -2,6 +2,8 @@
 
 Reference: Frantar et al. (2023), "GPTQ: Accurate Post-Training Quantization for Generative
 Pre-trained Transformers", algorithm 1.
+Deviation: scales of a group are chosen when its first column is reached, from weights that earlier
+columns have already corrected, as in the authors' own code.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dqf.errors import UserError
 from dqf.fields import setting
 from dqf.registry import register
 
@@ -58,10 +61,66 @@ def quantize_weight(
     Args:
         weight: float (rows, columns).
         granularity: bits, group size and symmetry.
-        hessian: float32 (columns, columns), sum of x x^T over calibration inputs.
+        hessian: float32 (columns, columns), sum of x x^T over calibration inputs x.
         config: damping and block size.
 
     Returns:
         The quantized weight.
+
+    Raises:
+        UserError: there is no Hessian, or the weight is not finite.
     """
-    raise ValueError
+    import torch
+
+    from dqf.quant.qparams import QuantizedWeight, choose_qparams, round_to_codes
+
+    if hessian is None:
+        raise UserError("GPTQ needs calibration inputs for every layer: got none; give it calibration samples.")
+    left = weight.detach().float().clone()
+    rows, columns = left.shape
+    width = granularity.width(columns)
+    dead = hessian.diagonal() == 0
+    left[:, dead] = 0.0
+    factor = _inverse_cholesky(hessian, dead, config.damping)
+    codes = torch.empty(rows, columns, dtype=torch.uint8, device=left.device)
+    scales, zero_points = [], []
+    for start in range(0, columns, config.block_size):
+        end = min(start + config.block_size, columns)
+        errors = torch.zeros(rows, end - start, device=left.device)
+        for column in range(start, end):
+            if column % width == 0:
+                # A block may end inside this group: bring its later columns up to date for the choice only.
+                group = left[:, column : column + width].clone()
+                beyond = column + width - end
+                if beyond > 0 and column > start:
+                    done = slice(0, column - start)
+                    group[:, -beyond:] -= errors[:, done] @ factor[start:column, end : column + width]
+                scale, zero_point = choose_qparams(group, granularity)
+                scales.append(scale)
+                zero_points.append(zero_point)
+            s, z = scales[-1].float(), zero_points[-1].float()
+            now = left[:, column : column + 1]
+            code = round_to_codes(now, s, z, granularity.levels)
+            codes[:, column] = code[:, 0].to(torch.uint8)
+            error = (now - (code - z) * s) / factor[column, column]
+            left[:, column:end] -= error @ factor[column : column + 1, column:end]
+            errors[:, column - start] = error[:, 0]
+        left[:, end:] -= errors @ factor[start:end, end:]
+    zero_point = None if granularity.symmetric else torch.cat(zero_points, 1)
+    return QuantizedWeight(codes, torch.cat(scales, 1), zero_point, granularity)
+
+
+def _inverse_cholesky(hessian: Tensor, dead: Tensor, damping: float) -> Tensor:
+    """Return the upper Cholesky factor of the damped Hessian's inverse, damping more if it must."""
+    import torch
+
+    damped = hessian.float().clone()
+    damped.diagonal()[dead] = 1.0
+    mean = damped.diagonal().mean()
+    for _ in range(6):
+        damped.diagonal().add_(damping * mean)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+        damping *= 10
+    raise UserError("GPTQ's Hessian must be positive definite: it is not even when damped; raise `damping`.")

@@ -1,0 +1,202 @@
+"""The folder that ships: weights, tokenizer, topology and a manifest; read without torch.
+
+```
+model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.scale, W.zero_point
+dqf.json            manifest: task, inputs, what is quantized how, SHA-256 of the weight files
+config.json         transformers config
+tokenizer.json      fast tokenizer
+receipt.json        one row per quantized layer (quantized artifacts only)
+graph.xml           OpenVINO topology; its large constants are read from model.safetensors
+graph.bin           its small constants (shapes, rotary frequencies)
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from dqf.errors import UserError
+from dqf.quant.packing import pack, packed_size_bytes, unpack
+
+FORMAT = "dqf-artifact"
+VERSION = 1
+WEIGHTS = "model.safetensors"
+GRAPH_XML = "graph.xml"
+GRAPH_BIN = "graph.bin"
+MANIFEST = "dqf.json"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How one weight is packed.
+
+    Attributes:
+        shape: (rows, columns).
+        bits: per code.
+        group_size: weights that share a scale; 0 for the whole row.
+        symmetric: no zero points are stored.
+    """
+
+    shape: tuple[int, int]
+    bits: int
+    group_size: int
+    symmetric: bool
+
+    @property
+    def groups(self) -> int:
+        """Groups per row."""
+        return self.shape[1] // self.group_size if self.group_size else 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of codes, scales and zero points."""
+        count, groups = self.shape[0] * self.shape[1], self.shape[0] * self.groups
+        zero_points = 0 if self.symmetric else packed_size_bytes(groups, self.bits)
+        return packed_size_bytes(count, self.bits) + 2 * groups + zero_points
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact folder, opened for reading.
+
+    Attributes:
+        folder: where it lies.
+        manifest: content of `dqf.json`.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @cached_property
+    def packed(self) -> dict[str, Packed]:
+        """Quantized weights by parameter name."""
+        return {
+            name: Packed(tuple(one["shape"]), one["bits"], one["group_size"], one["symmetric"])
+            for name, one in self.manifest["quantized"].items()
+        }
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether any weight is quantized."""
+        return bool(self.packed)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether an OpenVINO topology came with it."""
+        return (self.folder / GRAPH_XML).is_file()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the weight files that must ship."""
+        return sum((self.folder / name).stat().st_size for name in self.manifest["files"])
+
+    @property
+    def tokenizer_bytes(self) -> int:
+        """Bytes of the tokenizer, counted apart from the weights."""
+        return (self.folder / "tokenizer.json").stat().st_size
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return all tensors of the weight file, as stored."""
+        return load_file(self.folder / WEIGHTS)
+
+    def dense(self) -> dict[str, NDArray[np.float32]]:
+        """Return all weights as float32, quantized ones expanded."""
+        stored = self.tensors()
+        weights = {name: dequantize(name, packed, stored) for name, packed in self.packed.items()}
+        inside = {f"{name}.{part}" for name in self.packed for part in ("codes", "scale", "zero_point")}
+        for name, tensor in stored.items():
+            if name not in inside:
+                weights[name] = tensor.astype(np.float32)
+        return weights
+
+
+def dequantize(name: str, packed: Packed, stored: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Return the float32 (rows, columns) matrix of a packed weight."""
+    rows, columns = packed.shape
+    codes = unpack(stored[f"{name}.codes"], packed.bits, rows * columns).reshape(rows, packed.groups, -1)
+    scale = stored[f"{name}.scale"].astype(np.float32)[:, :, None]
+    if packed.symmetric:
+        return ((codes.astype(np.float32) - 2 ** (packed.bits - 1)) * scale).reshape(rows, columns)
+    zero_point = unpack(stored[f"{name}.zero_point"], packed.bits, rows * packed.groups)
+    shifted = codes.astype(np.float32) - zero_point.reshape(rows, packed.groups, 1)
+    return np.asarray(shifted * scale, dtype=np.float32).reshape(rows, columns)
+
+
+def packed_tensors(
+    name: str, codes: NDArray[np.uint8], scale: NDArray[np.float16], zero_point: NDArray[np.uint8] | None, bits: int
+) -> dict[str, NDArray[Any]]:
+    """Return the tensors that store one quantized weight."""
+    tensors: dict[str, NDArray[Any]] = {f"{name}.codes": pack(codes, bits), f"{name}.scale": scale}
+    if zero_point is not None:
+        tensors[f"{name}.zero_point"] = pack(zero_point, bits)
+    return tensors
+
+
+def save_weights(folder: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write the weight file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+
+
+def expected_size_bytes(packed: Mapping[str, Packed], other_params: int) -> int:
+    """Return the arithmetic: packed weights as above, everything else two bytes a parameter."""
+    return sum(one.size_bytes for one in packed.values()) + 2 * other_params
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `dqf.json`, with the hashes of the weight files that are there."""
+    names = [name for name in (WEIGHTS, GRAPH_BIN) if (folder / name).is_file()]
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        **content,
+        "files": {name: sha256_of(folder / name) for name in names},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def open_artifact(folder: Path, *, check: bool = True) -> Artifact:
+    """Open an artifact folder.
+
+    Args:
+        folder: where it lies.
+        check: compare the weight files with their recorded hashes.
+
+    Raises:
+        UserError: not an artifact of this version, or a weight file was altered or cut short.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"an artifact folder must hold a readable {MANIFEST}: {folder.name} does not.") from None
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        raise UserError(
+            f"an artifact must be {FORMAT} version {VERSION}: {folder.name} is {manifest.get('format')} "
+            f"version {manifest.get('version')}; export it again."
+        )
+    if check:
+        for name, expected in manifest["files"].items():
+            path = folder / name
+            found = sha256_of(path) if path.is_file() else "no such file"
+            if found != expected:
+                raise UserError(
+                    f"a weight file must be as it was exported: {folder.name}/{name} has SHA-256 {found[:16]}, "
+                    f"expected {expected[:16]}; export it again."
+                )
+    return Artifact(folder, manifest)

@@ -1,0 +1,43 @@
+"""From a config's task to its examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dqf.config import RunConfig
+from dqf.data.bbc import load_bbc
+from dqf.data.catalog import BBC
+from dqf.data.glue import load_glue
+from dqf.data.table import load_table
+from dqf.data.tasks import CLASSIFICATION, Task, check_task, limit_rows, tuning_task
+from dqf.settings import Settings
+
+ROW_SEED = 20
+
+
+def load_task(config: RunConfig, settings: Settings) -> Task:
+    """Return the task of a config, limited to its rows and checked.
+
+    The rows do not depend on the run's seed, so that runs with different seeds can be compared.
+
+    Raises:
+        UserError: the data is missing or cannot be learnt from.
+    """
+    source = config.task.source
+    if source == BBC:
+        task = load_bbc()
+    elif source.startswith("glue:"):
+        task = load_glue(source.removeprefix("glue:"), settings)
+    else:
+        task = load_table(config.task, settings)
+    if config.task.split == "tuning":
+        task = tuning_task(task, ROW_SEED)
+    stratify = task.kind == CLASSIFICATION
+    train = limit_rows(task.train, config.task.train_rows, ROW_SEED, stratify)
+    evaluation = limit_rows(task.evaluation, config.task.eval_rows, ROW_SEED, stratify)
+    notes = [task.note]
+    if len(train) < len(task.train):
+        notes.append(f"Trained on {len(train)} of {len(task.train)} rows.")
+    if len(evaluation) < len(task.evaluation):
+        notes.append(f"Scored on {len(evaluation)} of {len(task.evaluation)} rows.")
+    return check_task(replace(task, train=train, evaluation=evaluation, note=" ".join(filter(None, notes))))

@@ -1,0 +1,137 @@
+"""The user's own CSV, JSONL or parquet file as a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dqf.config import TaskConfig
+from dqf.data.catalog import TABLE_SUFFIXES
+from dqf.data.tasks import CLASSIFICATION, REGRESSION, Examples, Task, split_rows
+from dqf.errors import UserError, did_you_mean
+from dqf.settings import Settings, confine
+
+MOST_CLASSES = 1000
+SPLIT_SEED = 20
+EVALUATION_SHARE = 0.2
+
+
+def table_path(path: str, settings: Settings) -> Path:
+    """Return the file if it lies inside a data folder, the uploads or the working directory.
+
+    Raises:
+        UserError: it does not exist or leads outside.
+    """
+    roots = (*settings.data_dirs, settings.uploads_dir, Path.cwd().resolve())
+    return confine(path, roots, "a data file", "DQF_DATA_DIR")
+
+
+def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """Read a table; every column of a CSV file as text.
+
+    Args:
+        path: a .csv, .jsonl or .parquet file.
+        rows: read only that many.
+
+    Raises:
+        UserError: it cannot be read as what its ending says, or is empty.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".csv":
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=rows, encoding="utf-8-sig")
+        elif suffix == ".jsonl":
+            frame = pd.read_json(path, lines=True, nrows=rows)
+        elif suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            frame = frame if rows is None else frame.head(rows)
+        else:
+            raise UserError(f"an own file must be one of {', '.join(TABLE_SUFFIXES)}: got {path.name!r}.")
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"a text file must be UTF-8: {path.name} is not; save it again as UTF-8.") from None
+    except Exception as error:
+        reason = str(error).split("\n")[0][:120]
+        raise UserError(f"{path.name} must be a readable {suffix[1:]} table: {reason}.") from None
+    if frame.empty:
+        raise UserError(f"a data file must hold rows: {path.name} has none.")
+    return frame
+
+
+def columns(path: str, settings: Settings) -> list[str]:
+    """Return the column names of an own file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return [str(column) for column in read_table(table_path(path, settings), rows=5).columns]
+
+
+def load_table(config: TaskConfig, settings: Settings) -> Task:
+    """Return the task an own file describes; a fifth of its rows is held out for evaluation.
+
+    Raises:
+        UserError: missing columns, unusable labels, too few rows.
+    """
+    path = table_path(config.source.removeprefix("file:"), settings)
+    frame = read_table(path)
+    wanted = [config.text_column, config.label_column, *([config.text_pair_column] if config.text_pair_column else [])]
+    for column in wanted:
+        if column not in frame.columns:
+            known = [str(name) for name in frame.columns]
+            raise UserError(
+                f"a chosen column must be in the file: {path.name} has no {column!r}{did_you_mean(column, known)}"
+            )
+    frame = frame[frame[config.text_column].astype(str).str.strip() != ""].dropna(subset=wanted)
+    frame = frame[frame[config.label_column].astype(str).str.strip() != ""].drop_duplicates(subset=wanted)
+    if len(frame) < 10:
+        raise UserError(f"a data file must hold at least 10 usable, distinct rows: {path.name} has {len(frame)}.")
+    kind, names, labels = _labels(frame[config.label_column], config.target, path.name, config.label_column)
+    pairs = tuple(frame[config.text_pair_column].astype(str)) if config.text_pair_column else None
+    everything = Examples(tuple(frame[config.text_column].astype(str)), pairs, labels)
+    kept, held = _split_by_text(everything, kind)
+    metric = "accuracy" if kind == CLASSIFICATION else "pearson_spearman"
+    return Task(path.stem[:40], kind, names, metric, everything.take(kept), everything.take(held))
+
+
+def _split_by_text(examples: Examples, kind: str) -> tuple[list[int], list[int]]:
+    """Hold out whole texts, so that no text (pair) stands on both sides with another label."""
+    keys = list(zip(examples.texts, examples.pairs or examples.texts, strict=True))
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    firsts = sorted(first.values())
+    kept, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, SPLIT_SEED)
+    held_keys = {keys[firsts[i]] for i in held}
+    return (
+        [i for i, key in enumerate(keys) if key not in held_keys],
+        [i for i, key in enumerate(keys) if key in held_keys],
+    )
+
+
+def _labels(column: pd.Series, target: str, file: str, name: str) -> tuple[str, tuple[str, ...], Any]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    numeric = bool(np.isfinite(numbers).all())
+    distinct = column.astype(str).nunique()
+    if distinct < 2:
+        raise UserError(
+            f"the label column must hold at least 2 different values: {name!r} of {file} holds one "
+            f"({str(column.iloc[0])[:40]!r}); choose another column."
+        )
+    whole = numeric and bool((numbers == numbers.round()).all())
+    if target == "number" or (target == "auto" and numeric and (not whole or distinct > 20)):
+        if not numeric:
+            bad = str(column[~np.isfinite(numbers)].iloc[0])[:40]
+            raise UserError(f"a number target must be numeric in every row: {name!r} of {file} holds {bad!r}.")
+        return REGRESSION, (), numbers.to_numpy(dtype=np.float64)
+    text = column.astype(str)
+    names = sorted(text.unique(), key=lambda v: (float(v) if numeric else 0.0, v))
+    if len(names) > min(MOST_CLASSES, len(text) // 2):
+        raise UserError(
+            f"a class column must repeat its values: {name!r} of {file} holds {len(names)} different ones in "
+            f"{len(text)} rows; choose another column or set the target to number."
+        )
+    index = {value: i for i, value in enumerate(names)}
+    return CLASSIFICATION, tuple(names), text.map(index).to_numpy(dtype=np.int64)

@@ -1,0 +1,142 @@
+"""A task: texts, labels and what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf.errors import UserError
+
+CLASSIFICATION = "classification"
+REGRESSION = "regression"
+MINIMUM_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts with their labels.
+
+    Attributes:
+        texts: first texts.
+        pairs: second texts, None for single texts.
+        labels: int64 class numbers, or float64 targets for regression.
+    """
+
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...] | None
+    labels: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Examples:
+        """Return the given rows, in that order."""
+        return Examples(
+            tuple(self.texts[i] for i in rows),
+            None if self.pairs is None else tuple(self.pairs[i] for i in rows),
+            self.labels[np.asarray(rows, dtype=np.int64)],
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to learn and how it is scored.
+
+    Attributes:
+        name: short name, for example `sst2`.
+        kind: `classification` or `regression`.
+        labels: class names in label order; empty for regression.
+        metric: primary metric, as `dqf.evaluate.metrics` names it.
+        train: rows to learn from.
+        evaluation: rows whose score is reported; never used for any choice.
+        note: what a reader of its figures must know.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    metric: str
+    train: Examples
+    evaluation: Examples
+    note: str = ""
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's output: classes, or 1 for regression."""
+        return max(len(self.labels), 1)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of everything a model can learn from or be scored on."""
+        digest = hashlib.sha256(f"{self.kind}|{self.labels}|{self.metric}".encode())
+        for part in (self.train, self.evaluation):
+            for texts in (part.texts, part.pairs or ()):
+                for text in texts:
+                    digest.update(text.encode())
+                    digest.update(b"\0")
+            digest.update(np.ascontiguousarray(part.labels).tobytes())
+        return digest.hexdigest()
+
+
+def split_rows(labels: NDArray[Any], held_out: float, stratify: bool, seed: int) -> tuple[list[int], list[int]]:
+    """Split rows at random into kept and held-out ones, class by class if `stratify`.
+
+    Args:
+        labels: one per row.
+        held_out: share of rows to hold out.
+        stratify: keep the share within each class.
+        seed: of the shuffling.
+
+    Returns:
+        Sorted row numbers kept, sorted row numbers held out.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)] if stratify else [np.arange(len(labels))]
+    held: list[int] = []
+    for group in groups:
+        shuffled = rng.permutation(group)
+        held.extend(int(i) for i in shuffled[: round(len(group) * held_out)])
+    chosen = set(held)
+    return [i for i in range(len(labels)) if i not in chosen], sorted(held)
+
+
+def limit_rows(examples: Examples, at_most: int, seed: int, stratify: bool) -> Examples:
+    """Return at most `at_most` random rows (0 for all), every class kept in proportion."""
+    if not at_most or at_most >= len(examples):
+        return examples
+    _, rows = split_rows(examples.labels, at_most / len(examples), stratify, seed)
+    return examples.take(rows[:at_most])
+
+
+def tuning_task(task: Task, seed: int) -> Task:
+    """Return the task with a fifth of its training rows in place of the reported evaluation rows."""
+    kept, held = split_rows(task.train.labels, 0.2, task.kind == CLASSIFICATION, seed)
+    note = "Tuning split: scored on held-out training rows, not on the reported evaluation rows."
+    return replace(task, train=task.train.take(kept), evaluation=task.train.take(held), note=note)
+
+
+def check_task(task: Task) -> Task:
+    """Return the task if it can be learnt and scored.
+
+    Raises:
+        UserError: too few rows, or a class missing.
+    """
+    for name, part in (("training", task.train), ("evaluation", task.evaluation)):
+        if len(part) < MINIMUM_ROWS:
+            raise UserError(
+                f"a task needs at least {MINIMUM_ROWS} {name} rows: {task.name} has {len(part)}; give it more data."
+            )
+        if len(np.unique(part.labels)) < 2:
+            raise UserError(
+                f"the {name} labels must hold at least 2 different values: {task.name} has one "
+                f"({_label_name(task, part.labels[0])}); choose another label column or more rows."
+            )
+    return task
+
+
+def _label_name(task: Task, label: Any) -> str:
+    return task.labels[int(label)] if task.kind == CLASSIFICATION else f"{float(label):g}"

@@ -1,0 +1,39 @@
+"""What the OpenVINO runtimes share: compile an artifact's graph and infer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf.artifacts import Artifact
+
+
+class OpenVINORuntime:
+    """An artifact's graph compiled for the CPU; needs neither torch nor transformers.
+
+    Args:
+        artifact: must have a graph.
+        threads: for inference.
+        properties: OpenVINO properties that decide the precision of computing.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int, properties: dict[str, str]) -> None:
+        import openvino as ov
+
+        from dqf.runtimes._graph import read_graph
+
+        graph = read_graph(artifact)
+        self._inputs = list(artifact.manifest["inputs"])
+        compiled = ov.Core().compile_model(
+            graph,
+            "CPU",
+            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": str(threads), **properties},
+        )
+        self._request = compiled.create_infer_request()
+
+    def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return float32 (rows, outputs) for int64 (rows, length) inputs."""
+        result: Any = self._request.infer([batch[name] for name in self._inputs])[0]
+        return np.array(result, dtype=np.float32)

@@ -1,0 +1,38 @@
+"""Which runtimes can load an artifact on a device."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from dqf import registry
+from dqf.artifacts import Artifact
+from dqf.errors import UserError
+
+
+def candidates(artifact: Artifact, device: str, wanted: str) -> list[registry.Entry]:
+    """Return the registered runtimes that can load this artifact on this device.
+
+    Args:
+        artifact: what to load.
+        device: `cpu` or `cuda`.
+        wanted: `auto` for all, or the name of one.
+
+    Raises:
+        UserError: none can.
+    """
+    form = "packed" if artifact.is_packed else "fp16"
+    found = [
+        entry
+        for entry in registry.entries("runtime")
+        if form in entry.facts["loads"]
+        and device in entry.facts["devices"]
+        and (not entry.facts.get("graph") or artifact.has_graph)
+        and all(importlib.util.find_spec(module) for module in entry.facts.get("needs", ()))
+    ]
+    chosen = found if wanted == "auto" else [entry for entry in found if entry.name == wanted]
+    if not chosen and wanted != "auto":
+        # A runtime for packed weights cannot load FP16 files and the other way round: fall back to all that can.
+        chosen = [entry for entry in found if entry.name.split("-")[0] == wanted.split("-")[0]] or found
+    if not chosen:
+        raise UserError(f"some runtime must be able to load the artifact: none can load {form} weights on {device}.")
+    return chosen

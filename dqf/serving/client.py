@@ -1,0 +1,133 @@
+"""The asking side of `dqf.serving.server`."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf.data.tasks import Examples
+from dqf.progress import Reporter
+
+ANSWER_TIMEOUT_S = 3600.0
+
+
+class ServingError(RuntimeError):
+    """The serving process failed; the message is its own."""
+
+
+class Served:
+    """A fresh process that serves one artifact by one runtime.
+
+    Args:
+        artifact: folder of the artifact.
+        runtime: registered name.
+        threads: for inference.
+        device: `cpu` or `cuda`.
+        log: file that receives what the process prints.
+        reporter: asked between waits whether to stop.
+
+    Raises:
+        ServingError: the artifact cannot be loaded by that runtime.
+    """
+
+    def __init__(
+        self, artifact: Path, runtime: str, threads: int, device: str, log: Path, reporter: Reporter
+    ) -> None:
+        self.runtime = runtime
+        self._reporter = reporter
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dqf.serving.server", str(artifact), runtime, str(threads), device],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
+            )
+        try:
+            self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send one request and return its answer.
+
+        Raises:
+            ServingError: the process failed or ended.
+            Cancelled: the run was asked to stop.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise ServingError(f"the {self.runtime} process ended with code {self._process.poll()}") from error
+        return self._receive()
+
+    def encode(self, examples: Path) -> None:
+        """Give it the examples of a file that `write_examples` wrote."""
+        self.ask(do="encode", examples=str(examples))
+
+    def logits(self, out: Path, rows: list[int] | None = None) -> NDArray[np.float32]:
+        """Return float32 (rows, outputs) logits; `out` is a scratch file."""
+        self.ask(do="logits", rows=rows, out=str(out))
+        result: NDArray[np.float32] = np.load(out)
+        out.unlink()
+        return result
+
+    def time_ms(self, row: int) -> float:
+        """Return the ms of one forward pass of one example."""
+        return float(self.ask(do="time", row=row)["ms"])
+
+    def close(self) -> None:
+        """End the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass
+        try:
+            self._process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self) -> dict[str, Any]:
+        stream = self._process.stdout
+        assert stream is not None  # noqa: S101 - a pipe was asked for
+        give_up = time.monotonic() + ANSWER_TIMEOUT_S
+        while not select.select([stream], [], [], 0.5)[0]:
+            self._reporter.check_cancelled()
+            if time.monotonic() > give_up:
+                raise ServingError(f"the {self.runtime} process did not answer within {ANSWER_TIMEOUT_S:.0f} s")
+        line = stream.readline()
+        if not line:
+            raise ServingError(f"the {self.runtime} process ended with code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ServingError(answer["error"])
+        return answer
+
+
+def write_examples(examples: Examples, path: Path) -> None:
+    """Write texts and pairs for `Served.encode`."""
+    data = {"texts": list(examples.texts), "pairs": None if examples.pairs is None else list(examples.pairs)}
+    path.write_text(json.dumps(data), encoding="utf-8")

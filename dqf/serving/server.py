@@ -1,0 +1,136 @@
+"""`python -m dqf.serving.server ARTIFACT RUNTIME THREADS DEVICE`: serve one artifact over stdin and stdout.
+
+Each line in is a JSON request, each line out its answer:
+
+    {"do": "encode", "examples": FILE}     texts and pairs to token ids, kept for the next requests
+    {"do": "logits", "rows": [..] | null, "out": FILE.npy}   logits of rows (all if null)
+    {"do": "time", "row": i}               ms of one forward pass of one row, batch 1
+    {"do": "warm"}                         one pass at every length that occurs
+    {"do": "stats"}                        load time, peak memory
+
+It ends when its input does, so it never outlives the process that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf import registry
+from dqf.artifacts import open_artifact
+from dqf.data.encode import Encoded, Encoder
+from dqf.data.tasks import Examples
+
+LARGEST_BATCH = 32
+
+
+class Server:
+    """One loaded artifact and the examples it was given."""
+
+    def __init__(self, folder: Path, runtime: str, threads: int, device: str) -> None:
+        began = time.perf_counter()
+        self._artifact = open_artifact(folder)
+        self._runtime = registry.get("runtime", runtime).target(self._artifact, threads, device)
+        manifest = self._artifact.manifest
+        self._encoder = Encoder(folder / "tokenizer.json", manifest["max_length"])
+        self._pad_id = int(manifest["pad_id"])
+        self._encoded = Encoded((), ())
+        self._load_ms = (time.perf_counter() - began) * 1e3
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one request."""
+        handler = getattr(self, f"do_{request.pop('do')}")
+        answer: dict[str, Any] = handler(**request)
+        return answer
+
+    def do_encode(self, examples: str) -> dict[str, Any]:
+        """Tokenize examples and keep them."""
+        data = json.loads(Path(examples).read_text(encoding="utf-8"))
+        pairs = None if data["pairs"] is None else tuple(data["pairs"])
+        self._encoded = self._encoder(Examples(tuple(data["texts"]), pairs, np.zeros(len(data["texts"]))))
+        return {"rows": len(self._encoded), "tokens": self._encoded.tokens}
+
+    def do_logits(self, rows: list[int] | None, out: str) -> dict[str, Any]:
+        """Predict; rows of equal length share a batch, so that no padding can change a result."""
+        wanted = list(range(len(self._encoded))) if rows is None else rows
+        by_length: dict[int, list[int]] = {}
+        for place, row in enumerate(wanted):
+            by_length.setdefault(len(self._encoded.ids[row]), []).append(place)
+        logits: NDArray[np.float32] | None = None
+        for length in sorted(by_length):
+            places = by_length[length]
+            for start in range(0, len(places), LARGEST_BATCH):
+                part = places[start : start + LARGEST_BATCH]
+                result = self._runtime.logits(self._encoded.batch([wanted[i] for i in part], self._pad_id))
+                if logits is None:
+                    logits = np.empty((len(wanted), result.shape[1]), dtype=np.float32)
+                logits[part] = result
+        np.save(out, logits if logits is not None else np.empty((0, 0), dtype=np.float32))
+        return {"rows": len(wanted)}
+
+    def do_warm(self) -> dict[str, Any]:
+        """Run every length that occurs twice, so that no timed call compiles anything."""
+        lengths = {len(ids): row for row, ids in enumerate(self._encoded.ids)}
+        for row in [*lengths.values(), *lengths.values()]:
+            self._runtime.logits(self._encoded.batch([row], self._pad_id))
+        return {"lengths": len(lengths)}
+
+    def do_time(self, row: int) -> dict[str, Any]:
+        """Time one forward pass, token ids in, logits out."""
+        batch = self._encoded.batch([row], self._pad_id)
+        began = time.perf_counter()
+        self._runtime.logits(batch)
+        return {"ms": (time.perf_counter() - began) * 1e3, "tokens": len(self._encoded.ids[row])}
+
+    def do_stats(self) -> dict[str, Any]:
+        """Return load time and peak resident memory of this process."""
+        return {"load_ms": self._load_ms, "peak_rss_bytes": peak_rss_bytes()}
+
+
+def peak_rss_bytes() -> int:
+    """Return this process's peak resident memory.
+
+    Linux's VmHWM starts afresh at exec; getrusage's figure would still hold the parent's peak.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    # Answers go to the real stdout; whatever libraries print goes to stderr.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    folder, runtime, threads, device = sys.argv[1:5]
+    try:
+        server = Server(Path(folder), runtime, int(threads), device)
+        answers.write(json.dumps({"ready": True}) + "\n")
+        answers.flush()
+        for line in sys.stdin:
+            answers.write(json.dumps(server.answer(json.loads(line))) + "\n")
+            answers.flush()
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"[:500]}) + "\n")
+        answers.flush()
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

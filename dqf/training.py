@@ -1,0 +1,206 @@
+"""The one training loop: fine-tuning and distillation differ only in their loss."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
+from dqf.errors import Cancelled, UserError
+from dqf.models.device import autocast
+from dqf.models.loading import takes_token_types
+from dqf.progress import Reporter
+
+CHECKPOINT_EVERY_S = 45.0
+WARMUP_SHARE = 0.06
+WEIGHT_DECAY = 0.01
+MAX_GRADIENT_NORM = 1.0
+MASK_64 = 2**63 - 1
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits float32 (batch, outputs), row numbers int64 (batch,)) -> scalar."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train."""
+
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    seed: int
+
+
+def train(
+    model: nn.Module,
+    encoded: Encoded,
+    pad_id: int,
+    loss_of: Loss,
+    recipe: Recipe,
+    device: torch.device,
+    checkpoint: Path,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Train a classifier in place with AdamW, linear warm-up and linear decay.
+
+    Order of batches and dropout depend on seed and step alone, so a resumed training takes the very
+    steps an undisturbed one would have taken.
+
+    Args:
+        model: FP32 sequence classifier; parameters with `requires_grad=False` stay as they are.
+        encoded: token ids of the training rows.
+        pad_id: padding token.
+        loss_of: loss of a batch.
+        recipe: epochs, learning rate, batch size, seed.
+        device: where to train; BF16 autocast where it is fast.
+        checkpoint: file that holds the state of an interrupted training.
+        reporter: receives step, loss and learning rate.
+
+    Returns:
+        `steps`, `loss` (mean of the last tenth) and `tokens_per_second`.
+
+    Raises:
+        UserError: the loss is not finite.
+        Cancelled: the run was asked to stop; the checkpoint has been written.
+    """
+    model.to(device).train()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    decayed = [weight for weight in weights if weight.ndim > 1]
+    plain = [weight for weight in weights if weight.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        fused=True,
+    )
+    per_epoch = math.ceil(len(encoded) / recipe.batch_size)
+    total = max(1, round(recipe.epochs * per_epoch))
+    step = _restore(checkpoint, model, optimizer, recipe)
+    if step:
+        reporter.message(f"Resumed at step {step} of {total}.")
+    losses: list[float] = []
+    tokens, began, saved = 0, time.monotonic(), time.monotonic()
+    batches: list[list[int]] = []
+    epoch = -1
+    while step < total:
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            batches = shuffled_buckets(encoded, recipe.batch_size, recipe.seed, epoch)
+        rows = batches[step % per_epoch]
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _schedule(step, total)
+        torch.manual_seed((recipe.seed * 1_000_003 + step) & MASK_64)
+        batch = to_inputs(model, encoded.batch(rows, pad_id), device)
+        with autocast(device):
+            logits = model(**batch).logits
+        loss = loss_of(logits.float(), torch.tensor(rows))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise UserError(f"the loss must be finite: it was {value} at step {step}; lower the learning rate.")
+        losses.append(value)
+        tokens += sum(len(encoded.ids[i]) for i in rows)
+        try:
+            reporter.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
+        except Cancelled:
+            _save(checkpoint, model, optimizer, recipe, step)
+            raise
+        if time.monotonic() - saved > CHECKPOINT_EVERY_S and step < total:
+            _save(checkpoint, model, optimizer, recipe, step)
+            saved = time.monotonic()
+    model.eval()
+    last = losses[-max(1, total // 10) :]
+    return {
+        "steps": float(total),
+        "loss": sum(last) / max(len(last), 1),
+        "tokens_per_second": tokens / max(time.monotonic() - began, 1e-9),
+    }
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    encoded: Encoded,
+    pad_id: int,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    batch_tokens: int = 4096,
+    exact: bool = False,
+) -> Tensor:
+    """Return float32 (examples, outputs) logits, in batches of similar length.
+
+    Args:
+        model: sequence classifier.
+        encoded: token ids.
+        pad_id: padding token.
+        device: where to compute.
+        reporter: receives progress.
+        batch_tokens: most tokens of a batch.
+        exact: compute in FP32 even where BF16 is fast.
+    """
+    import contextlib
+
+    model.to(device).eval()
+    longest = max(len(ids) for ids in encoded.ids)
+    size = max(1, min(128, batch_tokens // longest))
+    logits: Tensor | None = None
+    done = 0
+    for rows in length_buckets(encoded, size):
+        batch = to_inputs(model, encoded.batch(rows, pad_id), device)
+        with contextlib.nullcontext() if exact else autocast(device):
+            out = model(**batch).logits.float().cpu()
+        if logits is None:
+            logits = torch.empty(len(encoded), out.shape[1])
+        logits[rows] = out
+        done += len(rows)
+        reporter.progress(done, len(encoded))
+    assert logits is not None  # noqa: S101 - for the type checker; a task has rows
+    return logits
+
+
+def to_inputs(model: nn.Module, batch: dict[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
+    """Return the tensors a model takes from a padded batch."""
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(model) else [])]
+    return {name: torch.from_numpy(batch[name]).to(device) for name in names}
+
+
+def _schedule(step: int, total: int) -> float:
+    warmup = max(1, round(total * WARMUP_SHARE))
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))
+
+
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
+    trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    temporary = path.with_suffix(".tmp")
+    torch.save(
+        {"recipe": asdict(recipe), "step": step, "model": trained, "optimizer": optimizer.state_dict()}, temporary
+    )
+    temporary.replace(path)
+
+
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
+    """Load an interrupted training's state; return the steps done (0 if there is none)."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        return 0
+    model.load_state_dict(state["model"], strict=False)
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
