@@ -22,6 +22,7 @@ import psutil
 
 from dqf.config import RunConfig
 from dqf.data.catalog import glue_task
+from dqf.evaluate.metrics import compute_metric, interval_for
 from dqf.jobs import protocol
 from dqf.presets import preset_config, preset_names
 
@@ -255,15 +256,14 @@ def _variant(
     earlier: list[dict[str, Any]],
 ) -> dict[str, Any]:
     n = len(truth)
-    close = np.isclose(truth, predicted, atol=0.5) if metric == "pearson_spearman" else truth == predicted
-    score = float(np.mean(close))
-    half = 1.96 * float(np.sqrt(score * (1 - score) / n))
+    score = compute_metric(metric, truth, predicted)
+    low, high, method = interval_for(metric, truth, predicted, config.seed, n_resamples=200)
+    half = (high - low) / 2
     quantized = sketch.bits < 16
     baseline = earlier[0]["score"] if earlier else score
     runtime = "openvino-int8" if quantized else "openvino-bf16"
     speedup = teacher.latency_ms / sketch.latency_ms
     retention = score / baseline if baseline else 0.0
-    low, high = max(0.0, score - half), min(1.0, score + half)
     return {
         "variant_id": sketch.variant_id,
         "variant": sketch.variant,
@@ -296,7 +296,7 @@ def _variant(
                 "n": n,
                 "ci95_low": low,
                 "ci95_high": high,
-                "ci_method": "wilson" if metric == "accuracy" else "bootstrap",
+                "ci_method": method,
             }
         },
         "score": score,
