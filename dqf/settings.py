@@ -29,22 +29,27 @@ class Settings:
 
     @property
     def runs_dir(self) -> Path:
+        """Run directories."""
         return self.results_dir / "runs"
 
     @property
     def reference_dir(self) -> Path:
+        """Committed run directories."""
         return self.results_dir / "reference"
 
     @property
     def cache_dir(self) -> Path:
+        """Stage cache."""
         return self.results_dir / "cache"
 
     @property
     def uploads_dir(self) -> Path:
+        """Files users uploaded."""
         return self.results_dir / "uploads"
 
     @property
     def database(self) -> Path:
+        """The DuckDB file."""
         return self.results_dir / "dqf.duckdb"
 
 

@@ -39,20 +39,25 @@ class Served:
         ServingError: the artifact cannot be loaded by that runtime.
     """
 
-    def __init__(
-        self, artifact: Path, runtime: str, threads: int, device: str, log: Path, reporter: Reporter
-    ) -> None:
+    def __init__(self, artifact: Path, runtime: str, threads: int, device: str, log: Path, reporter: Reporter) -> None:
         self.runtime = runtime
         self._reporter = reporter
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {
-            **os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",
         }
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dqf.serving.server", str(artifact), runtime, str(threads), device],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
             )
         try:
             self._receive()

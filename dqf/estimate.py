@@ -1,0 +1,152 @@
+"""What a run will take, from the models' shapes and the data's size, before it starts; no torch here.
+
+Rates are those of a 2-core CPU with BF16 (the slowest machine we measure on); other machines are
+scaled by cores. Estimates are for planning, within about a factor of two; file sizes are arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.data.load import load_task
+from dqf.models.catalog import ModelShape, chosen_layers, read_shape
+from dqf.quant.packing import packed_size_bytes
+from dqf.settings import Settings
+
+WORDS_TO_TOKENS = 1.4
+SPECIAL_TOKENS = 2
+TRAINING_FLOPS_PER_CORE = 55e9
+INFERENCE_FLOPS_PER_CORE = 80e9
+OPTIMIZER_BYTES_PER_S = 6e9
+PROCESS_START_S = 3.0
+RUNTIME_BYTES = 700_000_000
+
+
+@dataclass(frozen=True)
+class VariantEstimate:
+    """What one variant will weigh."""
+
+    variant: str
+    bits: int
+    params: int
+    size_bytes: int
+    compression_ratio: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        seconds: from start to result, nothing cached.
+        memory_bytes: peak of the worker.
+        disk_bytes: stage cache and run directory.
+        variants: file sizes, by arithmetic.
+        notes: what could not be estimated and why.
+    """
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    variants: tuple[VariantEstimate, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Rows and tokens of a task."""
+
+    train_rows: int
+    eval_rows: int
+    tokens_per_row: float
+
+
+def estimate(config: RunConfig, settings: Settings) -> Estimate:
+    """Estimate time, memory, disk and file sizes of a run.
+
+    Models and data on the hub are not known before they are fetched; the estimate then says so
+    and leaves them out.
+
+    Raises:
+        UserError: a model or the data cannot be read.
+    """
+    notes: list[str] = []
+    teacher = read_shape(config.teacher.model, settings)
+    if teacher is None:
+        notes.append(f"{config.teacher.model} is read from the hub when the run starts: not in this estimate.")
+    if config.student.model == TEACHER_LAYERS:
+        student = (
+            teacher.with_layers(len(chosen_layers(config.student.keep_layers, teacher.layers))) if teacher else None
+        )
+    else:
+        student = read_shape(config.student.model, settings)
+        if student is None:
+            notes.append(f"{config.student.model} is read from the hub when the run starts: not in this estimate.")
+    work = _work(config, settings, notes)
+    runs = 3 + 2 * len(config.quantization.bits)
+    seconds = 20.0 + runs * 4 * PROCESS_START_S
+    memory = RUNTIME_BYTES
+    disk = 50_000_000
+    if teacher is not None:
+        trained = teacher.params - (teacher.embedding_params if config.teacher.freeze_embeddings else 0)
+        steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
+        seconds += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
+        seconds += _inference_s(teacher, work.train_rows + 2 * work.eval_rows, work, settings)
+        memory = max(memory, RUNTIME_BYTES + 4 * teacher.params + 12 * trained)
+        disk += 4 * teacher.params + 12 * trained
+    if student is not None:
+        steps = config.student.epochs * work.train_rows / config.student.batch_size
+        rows = config.student.epochs * work.train_rows
+        seconds += 2 * _training_s(student, student.params, rows, steps, work, settings)
+        seconds += _inference_s(student, runs * work.eval_rows, work, settings)
+        memory = max(memory, RUNTIME_BYTES + 16 * student.params)
+        disk += student.params * (12 + 4 * len(config.quantization.bits))
+    return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
+
+
+def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:
+    flops = 6 * shape.linear_params * rows * work.tokens_per_row
+    return flops / (TRAINING_FLOPS_PER_CORE * settings.threads) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+
+
+def _inference_s(shape: ModelShape, rows: float, work: _Work, settings: Settings) -> float:
+    return 2 * shape.linear_params * rows * work.tokens_per_row / (INFERENCE_FLOPS_PER_CORE * settings.threads)
+
+
+def _work(config: RunConfig, settings: Settings, notes: list[str]) -> _Work:
+    if config.task.source.startswith("glue:"):
+        from dqf.data.glue import local_glue_folder
+
+        if local_glue_folder(config.task.source.removeprefix("glue:"), settings) is None:
+            notes.append("The task is read from the hub when the run starts: 10 000 rows of 30 tokens are assumed.")
+            return _Work(config.task.train_rows or 10_000, config.task.eval_rows or 1_000, 30.0)
+    task = load_task(config, settings)
+    sample = task.train.take(list(range(min(500, len(task.train)))))
+    words = sum(len(text.split()) for text in (*sample.texts, *(sample.pairs or ())))
+    tokens = min(words / len(sample) * WORDS_TO_TOKENS + SPECIAL_TOKENS, config.task.max_length)
+    return _Work(len(task.train), len(task.evaluation), tokens)
+
+
+def _variants(config: RunConfig, teacher: ModelShape | None, student: ModelShape | None) -> tuple[VariantEstimate, ...]:
+    if teacher is None or student is None:
+        return ()
+    baseline = 2 * teacher.params
+
+    def one(variant: str, bits: int, shape: ModelShape) -> VariantEstimate:
+        size = 2 * shape.params if bits == 16 else packed_bytes(config, shape, bits)
+        return VariantEstimate(variant, bits, shape.params, size, baseline / size)
+
+    rows = [one("teacher", 16, teacher), one("student-ft", 16, student), one("student-kd", 16, student)]
+    for bits in config.quantization.bits:
+        rows += [one("student-ptq", bits, student), one("student-dqf", bits, student)]
+    return tuple(rows)
+
+
+def packed_bytes(config: RunConfig, shape: ModelShape, bits: int) -> int:
+    """Return the bytes of a packed file: codes, FP16 scales, zero points, and the rest in FP16."""
+    quantization = config.quantization
+    packed = shape.linear_params + (shape.embedding_params if quantization.embeddings else 0)
+    groups = packed // (quantization.group_size or shape.hidden)
+    zero_points = 0 if quantization.symmetric else packed_size_bytes(groups, bits)
+    return packed_size_bytes(packed, bits) + 2 * groups + zero_points + 2 * (shape.params - packed)

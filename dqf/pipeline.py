@@ -1,0 +1,160 @@
+"""A run, read top to bottom: teacher, its outputs, two students, quantization, export, measuring, record."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.data.load import load_task
+from dqf.errors import ConfigError
+from dqf.models.device import choose_device
+from dqf.preflight import check
+from dqf.progress import Reporter
+from dqf.settings import Settings
+from dqf.stages._cache import Output, StageCache
+from dqf.stages._context import Context
+from dqf.stages.benchmark import time_variants
+from dqf.stages.evaluate import evaluate_artifact
+from dqf.stages.export import ARTIFACT, export_artifact
+from dqf.stages.quantize import quantize_student
+from dqf.stages.record import Measured, record_result
+from dqf.stages.student import train_student
+from dqf.stages.teacher import make_teacher
+from dqf.stages.teacher_outputs import compute_teacher_outputs
+from dqf.stages.verify import choose_runtime, read_verification
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A variant to be made: which student it comes from and with how many bits."""
+
+    variant_id: str
+    variant: str
+    source: str
+    bits: int
+
+
+def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
+    """Return the variants a config makes, the teacher first."""
+    method = config.quantization.quantizer
+    variants = [
+        Planned("teacher", "teacher", "teacher", 16),
+        Planned("student-ft", "student-ft", "student-ft", 16),
+        Planned("student-kd", "student-kd", "student-kd", 16),
+    ]
+    for bits in config.quantization.bits:
+        variants.append(Planned(f"student-ptq-{method}-{bits}bit", "student-ptq", "student-ft", bits))
+        variants.append(Planned(f"student-dqf-{method}-{bits}bit", "student-dqf", "student-kd", bits))
+    return tuple(variants)
+
+
+def planned_stages(config: RunConfig) -> list[dict[str, str]]:
+    """Return id and title of every stage, in order."""
+    variants = planned_variants(config)
+    names = {
+        "teacher": "Teacher",
+        "student-ft": "Student-FT",
+        "student-kd": "Student-KD",
+        "student-ptq": "Student-PTQ",
+        "student-dqf": "Student-DQF",
+    }
+
+    def title(one: Planned) -> str:
+        return names[one.variant] + (f" {one.bits}-bit" if one.bits < 16 else "")
+
+    stages = [
+        ("data", "Load and check the data"),
+        ("teacher", "Fine-tune the teacher"),
+        ("teacher-outputs", "Compute the teacher's outputs"),
+        ("student-ft", "Train Student-FT on hard labels"),
+        ("student-kd", "Train Student-KD by distillation"),
+    ]
+    stages += [(f"quantize:{one.variant_id}", f"Quantize {title(one)}") for one in variants if one.bits < 16]
+    for one in variants:
+        stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
+        stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, choose its runtime"))
+        stages.append((f"evaluate:{one.variant_id}", f"Evaluate {title(one)}"))
+    stages += [("benchmark", "Time all variants, interleaved"), ("record", "Record")]
+    return [{"id": stage, "title": text} for stage, text in stages]
+
+
+def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter: Reporter) -> dict[str, Any]:
+    """Carry out a run and return its result, which also lies in `result.json`.
+
+    Args:
+        config: what to do.
+        run_dir: receives artifacts, predictions, receipts and the result.
+        settings: where things lie.
+        reporter: receives progress.
+
+    Raises:
+        ConfigError, UserError: bad input; everything computed before stays in the stage cache.
+        Cancelled: the run was asked to stop.
+    """
+    reporter.plan(planned_stages(config))
+    errors = check(config, settings)
+    if errors:
+        raise ConfigError(errors)
+    device = choose_device(config.device)
+    _prepare_torch(settings.threads)
+    cache = StageCache(settings.cache_dir, reporter)
+
+    reporter.stage_started("data")
+    task = load_task(config, settings)
+    fingerprint = task.fingerprint()
+    sizes = {"train_n": len(task.train), "eval_n": len(task.evaluation)}
+    reporter.stage_done("data", "miss", 0.0, sizes)
+    context = Context(config, task, fingerprint, settings, run_dir, reporter, cache, device)
+
+    teacher = make_teacher(context)
+    teacher_outputs = compute_teacher_outputs(context, teacher)
+    sources: dict[str, Output] = {
+        "teacher": teacher,
+        "student-ft": train_student(context, teacher, None),
+        "student-kd": train_student(context, teacher, teacher_outputs),
+    }
+    variants = planned_variants(config)
+    made = {
+        one.variant_id: sources[one.source]
+        if one.bits == 16
+        else quantize_student(context, sources[one.source], one.bits, f"quantize:{one.variant_id}")
+        for one in variants
+    }
+    measured = [_measure(context, one, made[one.variant_id]) for one in variants]
+    benchmark = time_variants(
+        context,
+        {
+            one.variant_id: (one.export.folder / ARTIFACT, read_verification(one.verification)["chosen"])
+            for one in measured
+        },
+    )
+    reporter.stage_started("record")
+    result = record_result(context, measured, benchmark)
+    reporter.stage_done("record", "miss", 0.0)
+    return result
+
+
+def _measure(context: Context, one: Planned, source: Output) -> Measured:
+    """Export a variant, verify it and predict with it."""
+    config = context.config
+    quantizer = config.quantization.quantizer if one.bits < 16 else None
+    facts = {"variant": one.variant, "bits": one.bits, "quantizer": quantizer}
+    export = export_artifact(context, source, facts, f"export:{one.variant_id}")
+    verification = choose_runtime(context, export, f"verify:{one.variant_id}")
+    evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")
+    model = config.teacher.model if one.variant == "teacher" else config.student.model
+    if model == TEACHER_LAYERS:
+        model = f"{config.teacher.model} layers {config.student.keep_layers}"
+    return Measured(one.variant_id, one.variant, model, one.bits, export, verification, evaluation)
+
+
+def _prepare_torch(threads: int) -> None:
+    """Make results depend on config, seed and machine only."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,95 @@
+"""Checks that need a look at files, made before anything is trained; no torch here.
+
+`RunConfig.from_dict` has already checked spelling, types and limits.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.data.glue import local_glue_folder
+from dqf.data.load import load_task
+from dqf.data.table import columns as table_columns
+from dqf.errors import FieldError, UserError
+from dqf.estimate import estimate
+from dqf.models.catalog import ModelShape, chosen_layers, read_shape
+from dqf.quant.qparams import check_group_size
+from dqf.settings import Settings
+
+__all__ = ["check", "columns"]
+
+T = TypeVar("T")
+
+
+def columns(path: str, settings: Settings) -> list[str]:
+    """Return the column names of an own file.
+
+    Raises:
+        UserError: it does not exist, is not allowed or cannot be read.
+    """
+    return table_columns(path, settings)
+
+
+def check(config: RunConfig, settings: Settings) -> list[FieldError]:
+    """Return everything that would make a run fail later, as far as files here can tell.
+
+    Args:
+        config: a valid config.
+        settings: allowed roots and results folder.
+    """
+    errors: list[FieldError] = []
+
+    def attempt(path: str, what: Callable[[], T]) -> T | None:
+        try:
+            return what()
+        except UserError as error:
+            errors.append(FieldError(path, str(error)))
+            return None
+
+    source = config.task.source
+    hub_task = source.startswith("glue:") and local_glue_folder(source.removeprefix("glue:"), settings) is None
+    if not hub_task:
+        attempt("task.source", lambda: load_task(config, settings))
+    teacher = attempt("teacher.model", lambda: read_shape(config.teacher.model, settings))
+    student = teacher
+    if config.student.model == TEACHER_LAYERS:
+        if teacher is not None:
+            kept = attempt("student.keep_layers", lambda: chosen_layers(config.student.keep_layers, teacher.layers))
+            student = teacher.with_layers(len(kept)) if kept else None
+    else:
+        student = attempt("student.model", lambda: read_shape(config.student.model, settings))
+    if student is not None:
+        message = _group_size_error(student, config.quantization.group_size)
+        if message:
+            errors.append(FieldError("quantization.group_size", message))
+    if not errors:
+        message = _disk_error(config, settings)
+        if message:
+            errors.append(FieldError("", message))
+    return errors
+
+
+def _group_size_error(shape: ModelShape, group_size: int) -> str:
+    for dimension in shape.group_dimensions:
+        message = check_group_size(dimension, group_size)
+        if message:
+            return message
+    return ""
+
+
+def _disk_error(config: RunConfig, settings: Settings) -> str:
+    needed = estimate(config, settings).disk_bytes
+    folder = settings.results_dir
+    while not folder.exists():
+        folder = Path(folder).parent
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return ""
+    return (
+        f"the results folder needs room for the run: about {needed / 1e9:.1f} GB, and {folder} has "
+        f"{free / 1e9:.1f} GB free; free some or set `DQF_RESULTS_DIR` to another disk."
+    )

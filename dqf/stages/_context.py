@@ -1,0 +1,44 @@
+"""What every stage of a run is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dqf.config import RunConfig
+from dqf.data.tasks import Task
+from dqf.environment import machine, versions
+from dqf.progress import Reporter
+from dqf.settings import Settings
+from dqf.stages._cache import StageCache
+
+
+@dataclass(frozen=True)
+class Context:
+    """Config, task, tools and machine of a run."""
+
+    config: RunConfig
+    task: Task
+    task_sha256: str
+    settings: Settings
+    run_dir: Path
+    reporter: Reporter
+    cache: StageCache
+    device: torch.device
+
+    @property
+    def threads(self) -> int:
+        """CPU threads for training and measuring."""
+        return self.settings.threads
+
+    def numerics(self) -> dict[str, Any]:
+        """Return what decides the last bits of a computation; part of the keys of stages that compute."""
+        relevant = {name: versions()[name] for name in ("torch", "transformers") if name in versions()}
+        return {"device": str(self.device), "threads": self.threads, **machine(), **relevant}
+
+    def data_facts(self) -> dict[str, Any]:
+        """Return what decides the model's inputs."""
+        return {"task_sha256": self.task_sha256, "max_length": self.config.task.max_length}

@@ -1,0 +1,71 @@
+"""Evaluate: predict every reported row through the reloaded artifact, in a fresh process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dqf.artifacts import open_artifact
+from dqf.data.tasks import REGRESSION
+from dqf.serving.client import Served, write_examples
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.stages.export import ARTIFACT, REFERENCE
+from dqf.stages.verify import agreement, read_verification
+
+VERSION = 1
+PREDICTIONS = "predictions.parquet"
+CHUNK_ROWS = 512
+
+
+def evaluate_artifact(context: Context, export: Output, verification: Output, stage: str) -> Output:
+    """Return a folder with `predictions.parquet` (idx, label, prediction, logits).
+
+    The process loads the artifact by the chosen runtime alone, so its peak memory is what serving
+    this variant takes. `verified` in the metrics says that its logits agreed once more.
+    """
+    runtime = read_verification(verification)["chosen"]
+
+    def work(folder: Path) -> dict[str, Any]:
+        artifact = export.folder / ARTIFACT
+        open_artifact(artifact)
+        reference = np.load(export.folder / REFERENCE)
+        examples = context.task.evaluation
+        write_examples(examples, folder / "examples.json")
+        parts = []
+        with Served(
+            artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
+        ) as served:
+            served.encode(folder / "examples.json")
+            for start in range(0, len(examples), CHUNK_ROWS):
+                rows = list(range(start, min(start + CHUNK_ROWS, len(examples))))
+                parts.append(served.logits(folder / "logits.npy", rows))
+                context.reporter.progress(rows[-1] + 1, len(examples))
+            stats = served.ask(do="stats")
+        (folder / "examples.json").unlink()
+        logits = np.concatenate(parts)
+        regression = context.task.kind == REGRESSION
+        checked = agreement(reference, logits[: len(reference)], regression)
+        predictions = logits[:, 0].astype(np.float64) if regression else logits.argmax(1).astype(np.int64)
+        frame = pd.DataFrame(
+            {
+                "idx": np.arange(len(examples)),
+                "label": examples.labels,
+                "prediction": predictions,
+                "logits": list(logits),
+            }
+        )
+        frame.to_parquet(folder / PREDICTIONS, index=False)
+        return {
+            "load_ms": stats["load_ms"],
+            "peak_rss_bytes": stats["peak_rss_bytes"],
+            "verified": int(checked["faithful"]),
+            "relative_l2_error": checked["relative_l2_error"],
+            "argmax_agreement": checked["argmax_agreement"],
+        }
+
+    facts = {"runtime": runtime, **context.data_facts(), **context.numerics()}
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(export, verification), work=work)

@@ -1,0 +1,199 @@
+"""Record: figures of all variants become `result.json`; predictions and artifacts go to the run directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dqf.artifacts import WEIGHTS, Artifact, open_artifact
+from dqf.environment import describe
+from dqf.evaluate.metrics import compute_metric, interval_for, metric
+from dqf.evaluate.statistics import paired_bootstrap_ratio, paired_ratio_interval
+from dqf.jobs.protocol import write_json
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.stages.benchmark import TIMES
+from dqf.stages.evaluate import PREDICTIONS
+from dqf.stages.export import ARTIFACT
+from dqf.stages.verify import read_verification
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant with the stages that made it.
+
+    Attributes:
+        variant_id: unique within the run.
+        variant: `teacher`, `student-ft`, `student-kd`, `student-ptq` or `student-dqf`.
+        model: source of its weights.
+        bits: per quantized weight, 16 for FP16 files.
+        export, verification, evaluation: outputs of its stages.
+    """
+
+    variant_id: str
+    variant: str
+    model: str
+    bits: int
+    export: Output
+    verification: Output
+    evaluation: Output
+
+    @property
+    def artifact(self) -> Artifact:
+        """The exported artifact."""
+        return open_artifact(self.export.folder / ARTIFACT, check=False)
+
+
+def record_result(context: Context, variants: Sequence[Measured], benchmark: Output) -> dict[str, Any]:
+    """Write artifacts, predictions and `result.json` to the run directory; return the result.
+
+    Args:
+        context: of the run.
+        variants: all variants, the teacher first.
+        benchmark: output of the benchmark stage.
+    """
+    times = pd.read_parquet(benchmark.folder / TIMES)
+    teacher = variants[0]
+    rows = [_variant(context, one, teacher, times) for one in variants]
+    shutil.copyfile(benchmark.folder / TIMES, context.run_dir / TIMES)
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": context.run_dir.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": context.config.to_dict(),
+        "environment": describe(str(context.device), context.threads),
+        "task": {
+            "name": context.task.name,
+            "kind": context.task.kind,
+            "labels": list(context.task.labels),
+            "metric": context.task.metric,
+            "train_n": len(context.task.train),
+            "eval_n": len(context.task.evaluation),
+            "data_sha256": context.task_sha256,
+            "note": context.task.note,
+        },
+        "baseline": {
+            "model": teacher.model,
+            "precision": "FP16 file",
+            "runtime": rows[0]["runtime"],
+            "threads": context.threads,
+            "hardware": describe(str(context.device), context.threads)["cpu"],
+        },
+        "stages": context.cache.records,
+        "variants": rows,
+    }
+    write_json(context.run_dir / "result.json", result)
+    return result
+
+
+def _variant(context: Context, one: Measured, teacher: Measured, times: pd.DataFrame) -> dict[str, Any]:
+    artifact, metrics = one.artifact, one.evaluation.metrics
+    verification = read_verification(one.verification)
+    ms = times[one.variant_id].to_numpy()
+    teacher_ms = times[teacher.variant_id].to_numpy()
+    speedup = paired_ratio_interval(teacher_ms, ms, seed=0)
+    quantization = context.config.quantization
+    return {
+        "variant_id": one.variant_id,
+        "variant": one.variant,
+        "model": one.model,
+        "bits": one.bits,
+        "quantizer": quantization.quantizer if artifact.is_packed else None,
+        "group_size": quantization.group_size if artifact.is_packed else None,
+        "symmetric": quantization.symmetric if artifact.is_packed else None,
+        "runtime": verification["chosen"],
+        "runtime_candidates": verification["candidates"],
+        "params": artifact.manifest["params"],
+        "size_bytes": artifact.size_bytes,
+        "size_bytes_expected": artifact.manifest["size_bytes_expected"],
+        "tokenizer_bytes": artifact.tokenizer_bytes,
+        "compression_ratio": teacher.artifact.size_bytes / artifact.size_bytes,
+        **_scores(context, one, teacher),
+        "latency_ms_p50": float(np.percentile(ms, 50)),
+        "latency_ms_p90": float(np.percentile(ms, 90)),
+        "latency_ms_mean": float(ms.mean()),
+        "latency_ms_sd": float(ms.std(ddof=1)),
+        "latency_n": len(ms),
+        "speedup": float(np.median(teacher_ms) / np.median(ms)),
+        "speedup_ci95_low": speedup[1],
+        "speedup_ci95_high": speedup[2],
+        "load_ms": metrics["load_ms"],
+        "peak_rss_bytes": metrics["peak_rss_bytes"],
+        "verified": bool(metrics["verified"]),
+        "verification": {
+            "relative_l2_error": metrics["relative_l2_error"],
+            "argmax_agreement": metrics["argmax_agreement"],
+            "tolerance": verification["tolerance"],
+            "n": verification["n"],
+        },
+        "weights_sha256": artifact.manifest["files"][WEIGHTS],
+        **_place_files(context.run_dir, one, artifact),
+    }
+
+
+def _scores(context: Context, one: Measured, teacher: Measured) -> dict[str, Any]:
+    """Return tasks, score and retention from the stored predictions."""
+    task = context.task
+    frame = pd.read_parquet(one.evaluation.folder / PREDICTIONS)
+    reference = pd.read_parquet(teacher.evaluation.folder / PREDICTIONS)
+    labels, predictions = frame["label"].to_numpy(), frame["prediction"].to_numpy()
+    value = compute_metric(task.metric, labels, predictions)
+    low, high, method = interval_for(task.metric, labels, predictions, seed=0)
+    teacher_predictions = reference["prediction"].to_numpy()
+    teacher_value = compute_metric(task.metric, labels, teacher_predictions)
+    _, retention_low, retention_high = paired_bootstrap_ratio(
+        metric(task.metric), labels, predictions, teacher_predictions, seed=0
+    )
+    return {
+        "tasks": {
+            task.name: {
+                "metric": task.metric,
+                "value": value,
+                "n": len(frame),
+                "ci95_low": low,
+                "ci95_high": high,
+                "ci_method": method,
+            }
+        },
+        "score": value,
+        "retention": value / teacher_value if teacher_value > 0 else None,
+        "retention_ci95_low": retention_low if teacher_value > 0 else None,
+        "retention_ci95_high": retention_high if teacher_value > 0 else None,
+    }
+
+
+def _place_files(run_dir: Path, one: Measured, artifact: Artifact) -> dict[str, Any]:
+    """Put artifact, receipt and predictions into the run directory; return their relative paths."""
+    target = Path("artifacts") / one.variant_id
+    _link_tree(artifact.folder, run_dir / target)
+    predictions = Path("predictions") / f"{one.variant_id}.parquet"
+    (run_dir / predictions).parent.mkdir(exist_ok=True)
+    shutil.copyfile(one.evaluation.folder / PREDICTIONS, run_dir / predictions)
+    receipt = None
+    if (artifact.folder / "receipt.json").is_file():
+        path = Path("receipts") / f"{one.variant_id}.json"
+        (run_dir / path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(artifact.folder / "receipt.json", run_dir / path)
+        receipt = str(path)
+    return {"artifact": str(target), "receipt": receipt, "predictions": str(predictions)}
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Copy a flat folder, sharing the bytes of its files with the stage cache where the disk can."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copyfile(file, target / file.name)

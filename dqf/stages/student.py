@@ -1,0 +1,106 @@
+"""Students: the same small model twice, Student-FT on hard labels and Student-KD by distillation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dqf import registry
+from dqf.config import TEACHER_LAYERS
+from dqf.data.encode import Encoder
+from dqf.models.catalog import chosen_layers
+from dqf.models.loading import (
+    Classifier,
+    cut_layers,
+    layer_stack,
+    load_folder,
+    load_source,
+    parameter_count,
+    save_folder,
+)
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.stages.teacher import hard_label_loss, source_fingerprint
+from dqf.stages.teacher_outputs import FILE
+from dqf.training import Loss, Recipe, train
+
+VERSION = 1
+
+
+def train_student(context: Context, teacher: Output, teacher_outputs: Output | None) -> Output:
+    """Return a model folder with a student, FP16.
+
+    Args:
+        context: of the run.
+        teacher: model folder; its layers are used if the student is `teacher-layers`.
+        teacher_outputs: cached logits to distil from; None trains on hard labels alone.
+    """
+    config = context.config.student
+    distils = teacher_outputs is not None
+
+    def work(folder: Path) -> dict[str, Any]:
+        student = _load(context, teacher, folder)
+        encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(context.task.train)
+        recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, context.config.seed)
+        loss = _distillation_loss(context, teacher_outputs) if teacher_outputs else hard_label_loss(context.task)
+        metrics: dict[str, Any] = {"params": parameter_count(student.model)}
+        metrics |= train(
+            student.model,
+            encoded,
+            student.pad_id,
+            loss,
+            recipe,
+            context.device,
+            folder / "checkpoint.pt",
+            context.reporter,
+        )
+        save_folder(student, folder)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return metrics
+
+    facts = {
+        **dataclasses.asdict(config),
+        "seed": context.config.seed,
+        **context.data_facts(),
+        **context.numerics(),
+        "source": source_fingerprint(config.model, context.settings) if config.model != TEACHER_LAYERS else "",
+        "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
+        "distillation": dataclasses.asdict(context.config.distillation) if distils else None,
+    }
+    inputs = tuple(
+        one for one in (teacher if config.model == TEACHER_LAYERS else None, teacher_outputs) if one is not None
+    )
+    stage = "student-kd" if distils else "student-ft"
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=inputs, work=work)
+
+
+def _load(context: Context, teacher: Output, scratch: Path) -> Classifier:
+    config = context.config
+    if config.student.model != TEACHER_LAYERS:
+        return load_source(config.student.model, context.task, context.settings, config.seed, scratch)
+    source = load_folder(teacher.folder)
+    layers = chosen_layers(config.student.keep_layers, len(layer_stack(source.model)[1]))
+    student = cut_layers(source, layers)
+    student.model.get_input_embeddings().weight.requires_grad_(not config.teacher.freeze_embeddings)
+    return student
+
+
+def _distillation_loss(context: Context, teacher_outputs: Output) -> Loss:
+    """Return the registered distiller's loss over the cached teacher logits."""
+    distiller = registry.get("distiller", context.config.distillation.method)
+    options = context.config.distiller_options()
+    teacher_logits = torch.from_numpy(np.load(teacher_outputs.folder / FILE))
+    labels = torch.from_numpy(context.task.train.labels)
+
+    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        device = logits.device
+        result: torch.Tensor = distiller.target(
+            logits, teacher_logits[rows].to(device), labels[rows].to(device), options
+        )
+        return result
+
+    return loss

@@ -1,0 +1,85 @@
+"""Teacher: the full-precision reference, fine-tuned for the task if it is not already."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from dqf.data.encode import Encoder
+from dqf.data.tasks import REGRESSION, Task
+from dqf.errors import UserError
+from dqf.models.catalog import local_model_path
+from dqf.models.loading import load_source, parameter_count, save_folder
+from dqf.settings import Settings
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.training import Loss, Recipe, train
+
+VERSION = 1
+
+
+def make_teacher(context: Context) -> Output:
+    """Return a model folder with the teacher, FP16."""
+    config = context.config.teacher
+
+    def work(folder: Path) -> dict[str, Any]:
+        context.reporter.message(f"Loading {config.model}.")
+        teacher = load_source(config.model, context.task, context.settings, context.config.seed, folder)
+        if config.fine_tune == "never" and not teacher.fine_tuned:
+            raise UserError(
+                f"`teacher.fine_tune` never needs a model with a head for this task's {context.task.outputs} outputs: "
+                f"{config.model} has none; use auto."
+            )
+        metrics: dict[str, Any] = {"params": parameter_count(teacher.model), "fine_tuned_here": 0}
+        if config.fine_tune == "always" or (config.fine_tune == "auto" and not teacher.fine_tuned):
+            encoded = Encoder(teacher.tokenizer_json, context.config.task.max_length)(context.task.train)
+            table = teacher.model.get_input_embeddings()
+            table.weight.requires_grad_(not config.freeze_embeddings)
+            recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, context.config.seed)
+            metrics |= train(
+                teacher.model,
+                encoded,
+                teacher.pad_id,
+                hard_label_loss(context.task),
+                recipe,
+                context.device,
+                folder / "checkpoint.pt",
+                context.reporter,
+            )
+            metrics["fine_tuned_here"] = 1
+        save_folder(teacher, folder)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        return metrics
+
+    facts = {
+        **dataclasses.asdict(config),
+        "seed": context.config.seed,
+        **context.data_facts(),
+        **context.numerics(),
+        "source": source_fingerprint(config.model, context.settings),
+    }
+    return context.cache.run("teacher", version=VERSION, config=facts, inputs=(), work=work)
+
+
+def hard_label_loss(task: Task) -> Loss:
+    """Return cross-entropy with the labels, or mean squared error for regression."""
+    if task.kind == REGRESSION:
+        targets = torch.from_numpy(task.train.labels).float()
+        return lambda logits, rows: functional.mse_loss(logits[:, 0], targets[rows].to(logits.device))
+    labels = torch.from_numpy(task.train.labels)
+    return lambda logits, rows: functional.cross_entropy(logits, labels[rows].to(logits.device))
+
+
+def source_fingerprint(source: str, settings: Settings) -> str:
+    """Return what tells two versions of a local model apart: names, sizes and times of its files."""
+    path = local_model_path(source, settings)
+    if path is None or source.startswith("starter:"):
+        return source
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return json.dumps([source, facts])

@@ -1,0 +1,142 @@
+"""Verify: reload the artifact in fresh processes and choose the fastest runtime whose logits agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf.artifacts import open_artifact
+from dqf.data.tasks import REGRESSION
+from dqf.environment import versions
+from dqf.errors import UserError
+from dqf.runtimes._select import candidates
+from dqf.serving.client import Served, ServingError, write_examples
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.stages.export import ARTIFACT, REFERENCE
+
+VERSION = 1
+TOLERANCE = 0.05
+"""Largest relative L2 error of the logits against the in-memory FP32 model: rounding to BF16 costs 1 to 2 %."""
+AGREEMENT = 0.98
+"""Smallest share of probe rows with the same predicted class."""
+MARGIN = 0.10
+"""How much faster a less exact runtime must be to be preferred; keeps the choice stable between runs."""
+TIMED_ROUNDS = 40
+ORDER = ("FP32", "BF16", "INT8")
+FILE = "verification.json"
+
+
+def choose_runtime(context: Context, export: Output, stage: str) -> Output:
+    """Return a folder with `verification.json`: all candidates measured, and the chosen runtime.
+
+    Raises:
+        UserError: no runtime reproduces the in-memory model's logits.
+    """
+
+    def work(folder: Path) -> dict[str, Any]:
+        artifact = export.folder / ARTIFACT
+        reference = np.load(export.folder / REFERENCE)
+        device = context.device.type
+        entries = candidates(open_artifact(artifact), device, context.config.measurement.runtime)
+        probe = context.task.evaluation.take(list(range(len(reference))))
+        write_examples(probe, folder / "probe.json")
+        rows: list[dict[str, Any]] = []
+        served: list[Served] = []
+        try:
+            for at, entry in enumerate(entries):
+                context.reporter.progress(at, len(entries) + 1)
+                row: dict[str, Any] = {
+                    "runtime": entry.name,
+                    "precision": entry.facts["precision"],
+                    "faithful": False,
+                    "error": "",
+                }
+                rows.append(row)
+                try:
+                    one = Served(
+                        artifact, entry.name, context.threads, device, folder / "serving.log", context.reporter
+                    )
+                    served.append(one)
+                    one.encode(folder / "probe.json")
+                    logits = one.logits(folder / "logits.npy")
+                except ServingError as error:
+                    row["error"] = str(error)
+                    continue
+                row |= agreement(reference, logits, context.task.kind == REGRESSION)
+                if not row["faithful"]:
+                    served.remove(one)
+                    one.close()
+            _time(rows, served, len(reference))
+        finally:
+            for one in served:
+                one.close()
+        (folder / "probe.json").unlink()
+        chosen = _choose(rows)
+        if chosen is None:
+            raise UserError(
+                f"some runtime must reproduce the model's logits within {TOLERANCE:.0%}: none of "
+                f"{', '.join(row['runtime'] for row in rows)} did for {stage}; see serving.log in {folder}."
+            )
+        result = {
+            "chosen": chosen["runtime"],
+            "candidates": rows,
+            "tolerance": TOLERANCE,
+            "n": len(reference),
+            "relative_l2_error": chosen["relative_l2_error"],
+            "argmax_agreement": chosen["argmax_agreement"],
+        }
+        (folder / FILE).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        return {"runtime": chosen["runtime"], "relative_l2_error": chosen["relative_l2_error"]}
+
+    facts = {
+        "runtime": context.config.measurement.runtime,
+        **context.data_facts(),
+        **context.numerics(),
+        "openvino": versions().get("openvino", ""),
+    }
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(export,), work=work)
+
+
+def read_verification(output: Output) -> dict[str, Any]:
+    """Return the content of `verification.json`."""
+    data: dict[str, Any] = json.loads((output.folder / FILE).read_text(encoding="utf-8"))
+    return data
+
+
+def agreement(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:
+    """Return relative L2 error, argmax agreement and whether both are within bounds."""
+    error = float(np.linalg.norm(logits - reference) / max(float(np.linalg.norm(reference)), 1e-12))
+    same = 1.0 if regression else float((logits.argmax(1) == reference.argmax(1)).mean())
+    return {
+        "relative_l2_error": error,
+        "argmax_agreement": same,
+        "faithful": bool(np.isfinite(logits).all() and error <= TOLERANCE and same >= AGREEMENT),
+    }
+
+
+def _time(rows: list[dict[str, Any]], served: list[Served], examples: int) -> None:
+    """Time the faithful candidates interleaved, one example at a time."""
+    for one in served:
+        one.ask(do="warm")
+    times: dict[str, list[float]] = {one.runtime: [] for one in served}
+    for at in range(TIMED_ROUNDS):
+        for one in served:
+            times[one.runtime].append(one.time_ms(at % examples))
+    for row in rows:
+        if times.get(row["runtime"]):
+            row["latency_ms_p50"] = float(np.median(times[row["runtime"]]))
+
+
+def _choose(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the fastest faithful candidate; a less exact one only if it is clearly faster."""
+    faithful = [row for row in rows if row["faithful"]]
+    if not faithful:
+        return None
+    fastest = min(row["latency_ms_p50"] for row in faithful)
+    near = [row for row in faithful if row["latency_ms_p50"] <= fastest * (1 + MARGIN)]
+    return min(near, key=lambda row: (ORDER.index(row["precision"]), row["latency_ms_p50"]))
