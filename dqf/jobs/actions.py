@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 from dqf.config import RunConfig
 from dqf.errors import UserError
@@ -77,6 +78,31 @@ def retry(settings: Settings, run_id: str) -> str:
     if not isinstance(data, dict):
         raise UserError(f"a run can be repeated only if its config.json is readable: that of {run_dir.name} is not.")
     return submit(settings, RunConfig.from_dict(data))
+
+
+def create_own(settings: Settings, config: RunConfig) -> Path:
+    """Make a run that this process works on itself, so that no supervisor takes it from the queue.
+
+    Returns:
+        The run directory; `dqf.jobs.worker.run_in_process` goes on from here.
+    """
+    run_dir = settings.runs_dir / protocol.new_run_id(label_of(config))
+    run_dir.mkdir(parents=True)
+    protocol.write_worker(run_dir)
+    protocol.write_json(run_dir / "config.json", config.to_dict())
+    return run_dir
+
+
+def take_over(run_dir: Path) -> None:
+    """Make this process the worker of a queued or ended run.
+
+    Raises:
+        UserError: the run still lives or has succeeded.
+    """
+    with claim(run_dir):
+        if protocol.run_state(run_dir) != protocol.QUEUED:
+            protocol.prepare_resume(run_dir)
+        protocol.write_worker(run_dir)
 
 
 def label_of(config: RunConfig) -> str:

@@ -81,6 +81,7 @@ class RunView:
         curves: (step, loss) points of each stage that reports a loss, thinned to 2000.
         messages: what the run said, oldest first.
         stalled: lives, but has not been heard of for a minute.
+        last_error: what the last attempt failed with, also while its process still lives.
     """
 
     run_id: str
@@ -96,6 +97,7 @@ class RunView:
     curves: dict[str, list[tuple[int, float]]]
     messages: tuple[str, ...]
     stalled: bool
+    last_error: str = ""
 
     @property
     def current_stage(self) -> StageView | None:
@@ -132,6 +134,7 @@ def read_run(run_dir: Path) -> RunView:
         curves={stage: list(points) for stage, points in history.curves.items()},
         messages=tuple(history.messages),
         stalled=live and now - heard > STALLED_AFTER_S,
+        last_error=history.error,
     )
 
 

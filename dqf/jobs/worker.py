@@ -94,7 +94,8 @@ def _attempt(run_dir: Path, settings: Settings, reporter: FileReporter, pipeline
     except BaseException as error:
         if reporter.cancel_requested():  # a signal to the group also ends subprocesses the pipeline waits for
             return protocol.CANCELLED, ""
-        traceback.print_exc()
+        with (run_dir / "worker.log").open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
         return protocol.FAILED, describe_failure(error)
     if not (run_dir / "result.json").is_file():
         return protocol.FAILED, "the pipeline ended without a result: this is a bug, please report it with the log."

@@ -1,0 +1,7 @@
+"""Entry of `python -m dqf`."""
+
+import sys
+
+from dqf.cli import main
+
+sys.exit(main())

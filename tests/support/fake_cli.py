@@ -1,0 +1,12 @@
+"""The command line with a pipeline that only sleeps: `python -m tests.support.fake_cli run ...`."""
+
+import sys
+
+from dqf import cli
+from dqf.jobs import worker
+from tests.support.fake_worker import fake_pipeline
+
+if __name__ == "__main__":
+    worker._real_pipeline = lambda: fake_pipeline
+    cli._check = lambda config, settings: None
+    sys.exit(cli.main())
