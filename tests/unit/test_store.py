@@ -273,7 +273,7 @@ def test_threads_may_ask_while_another_writes(settings, store):
 
 
 def test_store_imports_neither_torch_nor_streamlit():
-    code = "import sys, json, dqf.store.queries, dqf.store.ingest, dqf.jobs.actions, dqf.jobs.views;"
+    code = "import sys, json, dqf.store.queries, dqf.jobs.supervisor, dqf.jobs.actions;"
     code += "print(json.dumps([m for m in ('torch', 'streamlit', 'transformers') if m in sys.modules]))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == []

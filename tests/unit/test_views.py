@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from dqf.jobs import protocol, views
+from dqf.jobs import history, protocol
 from dqf.jobs.views import read_run, tail_log
 from tests.support.example_runs import write_example_run
 
@@ -41,8 +41,8 @@ def test_only_new_events_are_parsed(tmp_path, monkeypatch):
     run_dir = write_example_run(tmp_path, state="running")
     read_run(run_dir)
     parsed = []
-    original = views.parse_event
-    monkeypatch.setattr(views, "parse_event", lambda line: parsed.append(line) or original(line))
+    original = history.parse_event
+    monkeypatch.setattr(history, "parse_event", lambda line: parsed.append(line) or original(line))
     append(run_dir, kind="progress", stage="student-kd", step=150, total=200, metrics={"loss": 0.1})
     assert read_run(run_dir).current_stage.step == 150
     assert len(parsed) == 1
