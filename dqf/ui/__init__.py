@@ -1,0 +1,1 @@
+"""The web pages' parts; the only package that imports streamlit and plotly."""

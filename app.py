@@ -1,0 +1,44 @@
+"""DQF Studio's web app: `streamlit run app.py` (or `make app`).
+
+The app object starts the supervisor with the server, so queued runs go on with no browser open.
+"""
+
+from __future__ import annotations
+
+import logging
+import runpy
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+ROOT = Path(__file__).resolve().parent
+ROUTER = ROOT / "dqf" / "ui" / "router.py"
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+@asynccontextmanager
+async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
+    from dqf.errors import UserError
+    from dqf.jobs.supervisor import ensure_supervisor
+    from dqf.settings import load_settings
+
+    supervisor = None
+    try:
+        supervisor = ensure_supervisor(load_settings())
+    except UserError as error:
+        logging.getLogger("dqf").error("%s", error)  # every page shows it too and tries again
+    yield {}
+    if supervisor is not None:
+        supervisor.stop()
+
+
+app = st.App(ROUTER, lifespan=lifespan)
+
+if get_script_run_ctx() is not None:  # run as a script (AppTest): the app object would show nothing
+    runpy.run_path(str(ROUTER), run_name="__main__")

@@ -1,0 +1,72 @@
+"""The small figures: loss curves and bars; plain plotly built from tables."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dqf.ui.axes import Axis
+from dqf.ui.theme import VARIANT_TITLES, variant_color
+
+MARGIN = {"l": 8, "r": 8, "t": 16, "b": 8}
+LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": None, "itemsizing": "constant"}
+CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "modeBarButtonsToRemove": ["toImage"]}
+
+
+def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], height: int = 260) -> go.Figure:
+    """Return the training losses of a run, students overlaid in their colors."""
+    figure = go.Figure()
+    for stage, points in curves.items():
+        if points:
+            steps, losses = zip(*points, strict=True)
+            figure.add_scatter(
+                x=steps,
+                y=losses,
+                mode="lines" if len(points) > 1 else "markers",
+                name=html.escape(VARIANT_TITLES.get(stage, stage)),
+                line={"width": 2, "color": variant_color(stage)},
+                hovertemplate="step %{x}: %{y:.4f}",
+            )
+    figure.update_layout(
+        height=height, margin=MARGIN, legend=LEGEND, showlegend=True, hovermode="x unified", uirevision="loss"
+    )
+    figure.update_xaxes(title="Step", rangemode="tozero")
+    figure.update_yaxes(title="Loss", rangemode="tozero", zeroline=False)
+    return figure
+
+
+def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figure:
+    """Return one quantity of the chosen variants as labelled bars with intervals, first variant on top."""
+    values = axis.values(frame)
+    error = None
+    if axis.low:
+        low, high = axis.interval(frame)
+        error = {"type": "data", "array": high - values, "arrayminus": values - low, "thickness": 1.5, "width": 4}
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=list(range(len(frame))),
+            orientation="h",
+            marker_color=[variant_color(variant) for variant in frame["variant"]],
+            error_x=error,
+            text=[axis.text(value) for value in frame[axis.column]],
+            textposition="inside",
+            insidetextanchor="start",
+            insidetextfont={"color": "white"},
+            customdata=[html.escape(label) for label in frame["label"]],
+            hovertemplate="%{customdata}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_layout(height=height or 90 + 34 * len(frame), margin=MARGIN, showlegend=False, bargap=0.3)
+    figure.update_xaxes(title=axis.label, rangemode="tozero", zeroline=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(frame))),
+        ticktext=[html.escape(name) for name in frame["name"]],
+        autorange="reversed",
+        automargin=True,
+        showgrid=False,
+    )
+    return figure

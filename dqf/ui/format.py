@@ -1,0 +1,116 @@
+"""How numbers read: one place for units, digits and the dash that stands for "not known".
+
+MB means 1e6 bytes. The minus sign and × are the typographic ones.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+UNKNOWN = "–"
+
+
+def known(value: Any) -> bool:
+    """Tell whether a value is a finite number."""
+    try:
+        return value is not None and math.isfinite(value)
+    except TypeError:
+        return False
+
+
+def significant(value: Any, digits: int = 3) -> str:
+    """Return a number with so many significant digits, never in scientific notation."""
+    if not known(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace(",", "\u202f").replace("-", "\u2212")
+
+
+def size(value: Any) -> str:
+    """Return bytes as MB, or GB from 1e9 on."""
+    if not known(value):
+        return UNKNOWN
+    return f"{significant(value / 1e9)} GB" if abs(value) >= 1e9 else f"{significant(value / 1e6)} MB"
+
+
+def milliseconds(value: Any) -> str:
+    """Return a time in ms with 3 significant digits."""
+    return f"{significant(value)} ms" if known(value) else UNKNOWN
+
+
+def times(value: Any) -> str:
+    """Return a ratio such as `14.3×`."""
+    return f"{significant(value)}×" if known(value) else UNKNOWN
+
+
+def percent(value: Any, decimals: int = 1) -> str:
+    """Return a share (0..1) as a percentage."""
+    return f"{100 * value:.{decimals}f} %".replace("-", "\u2212") if known(value) else UNKNOWN
+
+
+def points(value: Any) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f} pp".replace("-", "\u2212") if known(value) else UNKNOWN
+
+
+def count(value: Any) -> str:
+    """Return a count, from ten thousand on as k, M or B."""
+    if not known(value):
+        return UNKNOWN
+    for unit_value, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(unit_value, 1e4):
+            return f"{significant(value / unit_value)} {unit}"
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def percent_interval(low: Any, high: Any) -> str:
+    """Return a 95 % interval of a share, empty if it is not known."""
+    return f"95 % CI {100 * low:.1f}–{100 * high:.1f} %" if known(low) and known(high) else ""
+
+
+def times_interval(low: Any, high: Any) -> str:
+    """Return a 95 % interval of a ratio, empty if it is not known."""
+    return f"95 % CI {significant(low)}–{significant(high)}×" if known(low) and known(high) else ""
+
+
+def duration(seconds: Any) -> str:
+    """Return a time span in the two largest units that matter."""
+    if not known(seconds):
+        return UNKNOWN
+    whole = max(0, round(seconds))
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def about(seconds: Any) -> str:
+    """Return an estimated time span, rounded so that it does not promise too much."""
+    if not known(seconds):
+        return UNKNOWN
+    if seconds < 90:
+        return f"{max(10, round(seconds / 10) * 10)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def moment(value: Any) -> str:
+    """Return a UTC time as `2026-11-22 14:30`; naive times are UTC."""
+    if not isinstance(value, datetime) or value != value:  # NaT is a datetime and not equal to itself
+        return UNKNOWN
+    utc = value.astimezone(UTC) if value.tzinfo else value
+    return f"{utc:%Y-%m-%d %H:%M}"
+
+
+def bits(value: Any) -> str:
+    """Return `4-bit`, or `FP16` for a file that was not quantized."""
+    if not known(value):
+        return UNKNOWN
+    return "FP16" if int(value) == 16 else f"{int(value)}-bit"

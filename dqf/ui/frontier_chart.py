@@ -1,0 +1,169 @@
+"""The frontier as a figure: bubbles with intervals, a staircase through the efficient ones, and the 3-D view."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dqf.evaluate.pareto import pareto_mask, step_line
+from dqf.ui import format as fmt
+from dqf.ui.axes import LATENCY, SIZE, Axis, Floats
+from dqf.ui.charts import LEGEND, MARGIN
+from dqf.ui.theme import BITS_SYMBOLS, FRONTIER_COLOR, VARIANT_TITLES, faded, variant_color, variant_title
+
+WEBGL_FROM = 800
+
+
+def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: bool = True) -> go.Figure:
+    """Return the trade-off as bubbles with intervals and a staircase through the efficient ones.
+
+    Args:
+        frame: variants; every point carries its `key` as customdata.
+        x: cost on the logarithmic axis.
+        y: quality.
+        height: in pixels.
+        bubble: whether the cost that is not on x sets the area of the markers.
+    """
+    other = LATENCY if x is SIZE else SIZE
+    costs, qualities = x.values(frame), y.values(frame)
+    efficient = pareto_mask(costs, qualities)
+    diameters = _diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
+    figure = go.Figure()
+    steps_x, steps_y = step_line(costs, qualities)
+    if len(steps_x):
+        figure.add_scatter(
+            x=[*steps_x, max(np.nanmax(costs), steps_x[-1])],
+            y=[*steps_y, steps_y[-1]],
+            mode="lines",
+            line={"shape": "hv", "width": 2, "dash": "dot", "color": FRONTIER_COLOR},
+            name="Pareto frontier",
+            hoverinfo="skip",
+            legendrank=2000,
+        )
+    shown: set[str] = set()
+    for variant in _in_order(frame["variant"]):
+        for best in (True, False):
+            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (efficient == best))
+            if len(rows):
+                part = frame.iloc[rows]
+                style = {"opacity": 0.95 if best else 0.35, "size": diameters[rows], "showlegend": variant not in shown}
+                figure.add_trace(_bubbles(part, x, y, other, variant, style))
+                shown.add(variant)
+    figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
+    figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
+    figure.update_yaxes(title=y.label, zeroline=False)
+    return figure
+
+
+def _bubbles(
+    part: pd.DataFrame, x: Axis, y: Axis, other: Axis, variant: str, style: Mapping[str, Any]
+) -> go.Scatter | go.Scattergl:
+    color = variant_color(variant)
+    values = y.values(part)
+    low, high = y.interval(part)
+    trace = go.Scattergl if len(part) > WEBGL_FROM else go.Scatter
+    return trace(
+        x=x.values(part),
+        y=values,
+        mode="markers",
+        name=variant_title(variant),
+        legendgroup=variant,
+        showlegend=style["showlegend"],
+        customdata=part["key"].tolist(),
+        marker={
+            "color": color,
+            "opacity": style["opacity"],
+            "size": style["size"],
+            "symbol": [BITS_SYMBOLS.get(int(bits), "circle") if fmt.known(bits) else "circle" for bits in part["bits"]],
+            "line": {"width": 1, "color": faded(color, 1.0)},
+        },
+        error_y={
+            "type": "data",
+            "array": np.maximum(high - values, 0),
+            "arrayminus": np.maximum(values - low, 0),
+            "color": faded(color, 0.6 * style["opacity"]),
+            "thickness": 1.5,
+            "width": 4,
+        },
+        text=[_hover(row, x, y, other) for row in part.to_dict("records")],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _hover(row: Mapping[Any, Any], x: Axis, y: Axis, other: Axis) -> str:
+    """Return the hover text; what users wrote is escaped because plotly reads tags."""
+    interval = fmt.percent_interval(row.get(y.low), row.get(y.high))
+    lines = [
+        f"<b>{html.escape(str(row['name']))}</b>",
+        html.escape(f"{row['task']} · run {row['run_id']}"),
+        f"{y.title} {y.text(row[y.column])}" + (f" ({interval}, n {fmt.count(row.get('n'))})" if interval else ""),
+        f"{x.title} {x.text(row[x.column])}",
+        f"{other.title} {other.text(row[other.column])}",
+        "Verified" if row["verified"] else "Not verified",
+    ]
+    return "<br>".join(lines)
+
+
+def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
+    """Return size, latency and quality in space; the other view of the same points."""
+    figure = go.Figure()
+    for variant in _in_order(frame["variant"]):
+        part = frame[frame["variant"] == variant]
+        figure.add_scatter3d(
+            x=SIZE.values(part),
+            y=LATENCY.values(part),
+            z=y.values(part),
+            mode="markers",
+            name=variant_title(variant),
+            marker={"size": 6, "color": variant_color(variant)},
+            text=[_hover(row, SIZE, y, LATENCY) for row in part.to_dict("records")],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    axes = {"gridcolor": faded("#808080", 0.35), "showbackground": False}
+    figure.update_layout(
+        height=height,
+        margin=MARGIN,
+        legend=LEGEND,
+        scene={
+            "xaxis": {**axes, "type": "log", "title": SIZE.label},
+            "yaxis": {**axes, "type": "log", "title": LATENCY.label},
+            "zaxis": {**axes, "title": y.label},
+            "camera": {"eye": {"x": 1.6, "y": -1.6, "z": 0.9}},
+        },
+        uirevision="3d",
+    )
+    return figure
+
+
+def _in_order(variants: pd.Series[Any]) -> list[str]:
+    present = list(dict.fromkeys(variants))
+    order = list(VARIANT_TITLES)
+    return sorted(present, key=lambda name: (order.index(name) if name in order else len(order), str(name)))
+
+
+def _diameters(values: Floats, smallest: float = 10.0, largest: float = 40.0) -> Floats:
+    """Return marker diameters whose area follows the logarithm of the values."""
+    logs = np.log10(np.where(values > 0, values, np.nan))
+    if not np.isfinite(logs).any():
+        return np.full(len(values), smallest)
+    low, high = np.nanmin(logs), np.nanmax(logs)
+    share = np.full(len(values), 0.5) if high == low else (logs - low) / (high - low)
+    area = smallest**2 + np.nan_to_num(share) * (largest**2 - smallest**2)
+    return np.sqrt(area)
+
+
+def _log_ticks(values: Floats) -> dict[str, Any]:
+    """Return ticks at 1, 2, 5 of each decade, as plain numbers, with some room beside the outermost bubbles."""
+    good = values[np.isfinite(values) & (values > 0)]
+    if not len(good):
+        return {}
+    low, high = np.log10(good.min()) - 0.15, np.log10(good.max()) + 0.15
+    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    ticks = [step * 10.0**power for power in range(int(low) - 2, int(high) + 2) for step in steps]
+    ticks = [tick for tick in ticks if low <= np.log10(tick) <= high]
+    return {"range": [low, high], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], "zeroline": False}

@@ -1,0 +1,151 @@
+"""The parts of the overview page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dqf.settings import Settings
+from dqf.ui import components, frames, navigation, paper
+from dqf.ui import format as fmt
+from dqf.ui.axes import SCORE, SIZE
+from dqf.ui.charts import CONFIG
+from dqf.ui.frontier_chart import frontier
+from dqf.ui.launching import launch_preset
+
+
+def introduction() -> None:
+    """Say in two sentences what this is."""
+    st.markdown(
+        "DQF Studio makes a language model smaller: a large teacher is distilled into a small student, and the "
+        "student is quantized. Every figure here was **measured on the file that ships**, loaded again in a fresh "
+        "process and timed beside its teacher."
+    )
+
+
+def launch_button(settings: Settings) -> None:
+    """Render the button that launches the starter."""
+    if st.button("Launch the starter", type="primary", icon=":material/rocket_launch:", key="launch_starter"):
+        launch_preset(settings, "starter")
+
+
+def nothing_yet(settings: Settings, runs: pd.DataFrame) -> None:
+    """Render the page of a fresh installation."""
+    if len(runs):
+        newest = str(runs["run_id"].iloc[0])
+        components.empty_state(
+            ":material/hourglass_top:",
+            "No run has finished yet; the first results will appear here.",
+            lambda: navigation.RUNS.link("Watch the newest run", query={"run": newest}),
+        )
+    else:
+        components.empty_state(
+            ":material/rocket_launch:",
+            "Nothing has been measured yet. The starter needs no model hub and takes a few minutes.",
+            lambda: launch_button(settings),
+        )
+    st.subheader("What the paper claims", anchor=False)
+    _claims(None)
+
+
+def show(variants: pd.DataFrame) -> None:
+    """Render the newest run's best variant, its frontier and the paper's claim beside it."""
+    newest = frames.newest_run_with_variants(variants)
+    chosen = frames.headline_variant(newest)
+    if chosen is None:
+        components.notice("warning", "The newest run has no verified student variant.")
+        navigation.RUNS.link("Look at its stages", query={"run": str(newest["run_id"].iloc[0])})
+        best = None
+    else:
+        best, rule = chosen
+        _headline(best, rule)
+    left, right = st.columns((3, 2), gap="medium")
+    with left, st.container(border=True, height="stretch"):
+        st.markdown("##### Size against score, newest run", width="stretch")
+        figure = frontier(newest, SIZE, SCORE, height=330)
+        st.plotly_chart(figure, config=CONFIG, key="overview_frontier", alt="Frontier of the newest run's variants")
+        navigation.FRONTIER.link("Explore the frontier")
+    with right, st.container(border=True, height="stretch"):
+        st.markdown("##### Measured here, and the paper's claim", width="stretch")
+        _claims(best)
+
+
+def _headline(best: pd.Series[Any], rule: str) -> None:
+    st.subheader("Newest run", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge("Verified", icon=":material/verified:", color="green")
+        st.text(f"{best['name']} · {best['task']}")
+        st.caption(rule)
+    teacher_bytes = best["size_bytes"] * best["compression_ratio"]
+    examples = f"n {fmt.count(best['n'])}"
+    components.metric_row(
+        (
+            components.Figure(
+                "Size",
+                fmt.size(best["size_bytes"]),
+                "",
+                f"{fmt.times(best['compression_ratio'])} smaller than the teacher's FP16 file, "
+                f"{fmt.size(teacher_bytes)}",
+                "Bytes of the weight files that must ship; 1 MB is 1 000 000 bytes.",
+            ),
+            components.Figure(
+                "Speed",
+                f"{fmt.times(best['speedup'])} faster",
+                fmt.times_interval(best["speedup_ci95_low"], best["speedup_ci95_high"]),
+                f"{fmt.milliseconds(best['latency_ms_p50'])} against the teacher's "
+                f"{fmt.milliseconds(best['teacher_latency_ms'])} (p50)",
+                "Median time of one example, batch 1, timed in turns with the teacher.",
+            ),
+            components.Figure(
+                "Score",
+                fmt.percent(best["score"]),
+                _join(fmt.percent_interval(best["score_ci95_low"], best["score_ci95_high"]), examples),
+                f"teacher {fmt.percent(best['teacher_score'])}",
+                "The task's own metric, averaged where a run has several tasks.",
+            ),
+            components.Figure(
+                "Retention",
+                fmt.percent(best["retention"]),
+                _join(fmt.percent_interval(best["retention_ci95_low"], best["retention_ci95_high"]), examples),
+                "of the teacher's score",
+                "Score divided by the teacher's score on the same examples.",
+            ),
+        )
+    )
+    st.text(
+        f"Baseline: {best['teacher']}, FP16 weight file, timed in {best['baseline_runtime'] or 'an unknown runtime'}. "
+        f"Variant timed in {best['runtime'] or 'an unknown runtime'}. {best['hardware'] or 'Unknown hardware'}, "
+        f"{fmt.count(best['threads'])} threads, seed {fmt.count(best['seed'])}, run {best['run_id']}."
+    )
+
+
+def _claims(best: pd.Series[Any] | None) -> None:
+    """Render the paper's three figures next to the measured ones."""
+    teacher, dqf = paper.TABLE_1
+    rows = [
+        ("Times smaller", best["compression_ratio"] if best is not None else None, dqf.smaller(teacher), fmt.times),
+        ("Times faster", best["speedup"] if best is not None else None, dqf.faster(teacher), fmt.times),
+        ("Score kept", best["retention"] if best is not None else None, dqf.retention(teacher), fmt.percent),
+    ]
+    table = pd.DataFrame(
+        {
+            "Figure": [name for name, _, _, _ in rows],
+            "Measured here": [show(measured) for _, measured, _, show in rows],
+            f"Paper ({paper.LABEL.lower()})": [show(claim) for _, _, claim, show in rows],
+        }
+    )
+    st.dataframe(
+        table if best is not None else table.drop(columns="Measured here"),
+        hide_index=True,
+        alt="The paper's simulated claims beside what was measured",
+    )
+    st.caption(
+        "The paper's figures are simulated, for a 13.5 GB teacher at 4 bits on GLUE. They are another model on another "
+        "machine: a claim to test, not a result to match."
+    )
+
+
+def _join(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,3 @@
+from dqf.ui import components
+
+components.start_page("compare")
