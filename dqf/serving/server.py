@@ -5,7 +5,6 @@ Each line in is a JSON request, each line out its answer:
     {"do": "encode", "examples": FILE}     texts and pairs to token ids, kept for the next requests
     {"do": "logits", "rows": [..] | null, "out": FILE.npy}   logits of rows (all if null)
     {"do": "time", "row": i}               ms of one forward pass of one row, batch 1
-    {"do": "warm"}                         one pass at every length that occurs
     {"do": "stats"}                        load time, peak memory
 
 It ends when its input does, so it never outlives the process that asked.
@@ -75,16 +74,10 @@ class Server:
         np.save(out, logits if logits is not None else np.empty((0, 0), dtype=np.float32))
         return {"rows": len(wanted)}
 
-    def do_warm(self) -> dict[str, Any]:
-        """Run every length that occurs twice, so that no timed call compiles anything."""
-        lengths = {len(ids): row for row, ids in enumerate(self._encoded.ids)}
-        for row in [*lengths.values(), *lengths.values()]:
-            self._runtime.logits(self._encoded.batch([row], self._pad_id))
-        return {"lengths": len(lengths)}
-
     def do_time(self, row: int) -> dict[str, Any]:
-        """Time one forward pass, token ids in, logits out."""
+        """Time one forward pass, token ids in, logits out; an untimed one before it wakes caches and threads."""
         batch = self._encoded.batch([row], self._pad_id)
+        self._runtime.logits(batch)
         began = time.perf_counter()
         self._runtime.logits(batch)
         return {"ms": (time.perf_counter() - began) * 1e3, "tokens": len(self._encoded.ids[row])}

@@ -20,13 +20,16 @@ from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
 
 VERSION = 1
-TOLERANCE = 0.05
-"""Largest relative L2 error of the logits against the in-memory FP32 model: rounding to BF16 costs 1 to 2 %."""
-AGREEMENT = 0.98
-"""Smallest share of probe rows with the same predicted class."""
+TOLERANCE = 0.08
+"""Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %, a wrong file far more."""
+FLIPPED = 0.02
+"""Largest share of probe rows with another predicted class; one row is always allowed, for a near tie."""
 MARGIN = 0.10
 """How much faster a less exact runtime must be to be preferred; keeps the choice stable between runs."""
 TIMED_ROUNDS = 40
+TRIAL_ROUNDS = 4
+HOPELESS = 2.0
+"""A candidate this many times slower than the fastest after the trial rounds is timed no further."""
 ORDER = ("FP32", "BF16", "INT8")
 FILE = "verification.json"
 
@@ -111,22 +114,24 @@ def read_verification(output: Output) -> dict[str, Any]:
 def agreement(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:
     """Return relative L2 error, argmax agreement and whether both are within bounds."""
     error = float(np.linalg.norm(logits - reference) / max(float(np.linalg.norm(reference)), 1e-12))
-    same = 1.0 if regression else float((logits.argmax(1) == reference.argmax(1)).mean())
+    flips = 0 if regression else int((logits.argmax(1) != reference.argmax(1)).sum())
     return {
         "relative_l2_error": error,
-        "argmax_agreement": same,
-        "faithful": bool(np.isfinite(logits).all() and error <= TOLERANCE and same >= AGREEMENT),
+        "argmax_agreement": 1.0 - flips / len(logits),
+        "faithful": bool(np.isfinite(logits).all() and error <= TOLERANCE and flips <= max(1, FLIPPED * len(logits))),
     }
 
 
 def _time(rows: list[dict[str, Any]], served: list[Served], examples: int) -> None:
     """Time the faithful candidates interleaved, one example at a time."""
-    for one in served:
-        one.ask(do="warm")
     times: dict[str, list[float]] = {one.runtime: [] for one in served}
+    racing = served
     for at in range(TIMED_ROUNDS):
-        for one in served:
+        for one in racing:
             times[one.runtime].append(one.time_ms(at % examples))
+        if at + 1 == TRIAL_ROUNDS:
+            fastest = min((min(ms) for ms in times.values()), default=0.0)
+            racing = [one for one in served if min(times[one.runtime]) <= HOPELESS * fastest]
     for row in rows:
         if times.get(row["runtime"]):
             row["latency_ms_p50"] = float(np.median(times[row["runtime"]]))
