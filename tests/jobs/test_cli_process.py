@@ -24,7 +24,7 @@ def only_run(settings):
 
 
 def test_ctrl_c_cancels_cleanly_and_resume_goes_on(settings):
-    process = start(settings, "run", "--seed", "50", "--preset", "starter")
+    process = start(settings, "run", "--seed", "30", "--preset", "starter")
     run_dir = wait_for(lambda: only_run(settings))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
@@ -52,7 +52,7 @@ def test_cancel_command_stops_a_run_of_another_terminal(settings):
 
 
 def test_killed_run_of_the_command_line_can_be_resumed(settings):
-    process = start(settings, "run", "--seed", "40")
+    process = start(settings, "run", "--seed", "25")
     run_dir = wait_for(lambda: only_run(settings))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

