@@ -1,0 +1,1 @@
+"""What is measured: scores, their statistics, and the frontier."""

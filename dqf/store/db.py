@@ -29,12 +29,13 @@ class Store:
 
     Attributes:
         path: the database file.
+        write_lock: held by whoever changes the store; take it around "look, then change".
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.path = path
         self._connection = connection
-        self._write_lock = threading.RLock()
+        self.write_lock = threading.RLock()
         self._revision = 0
         self._load_revision()
 
@@ -73,7 +74,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give a cursor whose changes are all kept, with a new revision, or all dropped on an error."""
-        with self._write_lock, self.cursor() as cursor:
+        with self.write_lock, self.cursor() as cursor:
             cursor.execute("BEGIN")
             try:
                 yield cursor
@@ -86,7 +87,7 @@ class Store:
 
     def close(self) -> None:
         """Give the file free for other processes."""
-        with self._write_lock:
+        with self.write_lock:
             self._connection.close()
 
     def _load_revision(self) -> None:

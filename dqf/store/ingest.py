@@ -81,19 +81,20 @@ def sync(store: Store, settings: Settings) -> int:
     found = {
         path.name: path for root in (settings.reference_dir, settings.runs_dir) for path in protocol.list_runs(root)
     }
-    known = _known(store)
-    changed = 0
-    for run_id, run_dir in sorted(found.items()):
-        try:
-            changed += _ingest(store, run_dir, known.get(run_id), run_id in references)
-        except Exception:
-            log.exception("run %s could not be taken into the store", run_id)
-    gone = sorted(known.keys() - found.keys())
-    if gone:
-        with store.transaction() as cursor:
-            for run_id in gone:
-                _delete(cursor, run_id)
-    return changed + len(gone)
+    with store.write_lock:
+        known = _known(store)
+        changed = 0
+        for run_id, run_dir in sorted(found.items()):
+            try:
+                changed += _ingest(store, run_dir, known.get(run_id), run_id in references)
+            except Exception:
+                log.exception("run %s could not be taken into the store", run_id)
+        gone = sorted(known.keys() - found.keys())
+        if gone:
+            with store.transaction() as cursor:
+                for run_id in gone:
+                    _delete(cursor, run_id)
+        return changed + len(gone)
 
 
 def ingest_run(store: Store, run_dir: Path) -> bool:
@@ -102,7 +103,9 @@ def ingest_run(store: Store, run_dir: Path) -> bool:
     Returns:
         Whether the store changed.
     """
-    return _ingest(store, run_dir, _known(store, run_dir.name).get(run_dir.name), run_dir.parent.name == "reference")
+    with store.write_lock:
+        known = _known(store, run_dir.name).get(run_dir.name)
+        return _ingest(store, run_dir, known, run_dir.parent.name == "reference")
 
 
 def rebuild(store: Store, settings: Settings) -> int:

@@ -272,6 +272,18 @@ def test_threads_may_ask_while_another_writes(settings, store):
     assert not faults
 
 
+def test_two_threads_may_sync_at_once(settings, store):
+    for _ in range(6):
+        write_example_run(settings.runs_dir)
+    counts = []
+    threads = [threading.Thread(target=lambda: counts.append(sync(store, settings))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(counts) == [0, 0, 6]
+
+
 def test_store_imports_neither_torch_nor_streamlit():
     code = "import sys, json, dqf.store.queries, dqf.jobs.supervisor, dqf.jobs.actions;"
     code += "print(json.dumps([m for m in ('torch', 'streamlit', 'transformers') if m in sys.modules]))"
