@@ -77,11 +77,10 @@ def sync(store: Store, settings: Settings) -> int:
     Returns:
         How many runs were added, changed or removed.
     """
-    references = {path.name for path in protocol.list_runs(settings.reference_dir)}
-    found = {
-        path.name: path for root in (settings.reference_dir, settings.runs_dir) for path in protocol.list_runs(root)
-    }
+    roots = (settings.reference_dir, settings.runs_dir)
     with store.write_lock:
+        references = {path.name for path in protocol.list_runs(settings.reference_dir)}
+        found = {path.name: path for root in roots for path in protocol.list_runs(root)}
         known = _known(store)
         changed = 0
         for run_id, run_dir in sorted(found.items()):
