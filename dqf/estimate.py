@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.config import RunConfig
 from dqf.data.load import load_task
-from dqf.models.catalog import ModelShape, chosen_layers, read_shape
+from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
 from dqf.quant.packing import packed_size_bytes
 from dqf.settings import Settings
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import ConfigError
+from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
 from dqf.preflight import check
 from dqf.progress import Reporter

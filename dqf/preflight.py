@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dqf.config import TEACHER_LAYERS, RunConfig
+from dqf.config import RunConfig
 from dqf.data.glue import local_glue_folder
 from dqf.data.load import load_task
 from dqf.data.table import columns as table_columns
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate
-from dqf.models.catalog import ModelShape, chosen_layers, read_shape
+from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
 from dqf.quant.qparams import check_group_size
 from dqf.settings import Settings
 

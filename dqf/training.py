@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.errors import Cancelled, UserError
@@ -40,7 +41,7 @@ class Recipe:
 
 
 def train(
-    model: nn.Module,
+    model: PreTrainedModel,
     encoded: Encoded,
     pad_id: int,
     loss_of: Loss,
@@ -71,7 +72,7 @@ def train(
         UserError: the loss is not finite.
         Cancelled: the run was asked to stop; the checkpoint has been written.
     """
-    model.to(device).train()
+    nn.Module.to(model, device).train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     decayed = [weight for weight in weights if weight.ndim > 1]
     plain = [weight for weight in weights if weight.ndim <= 1]
@@ -132,7 +133,7 @@ def train(
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
+    model: PreTrainedModel,
     encoded: Encoded,
     pad_id: int,
     device: torch.device,
@@ -154,7 +155,7 @@ def predict(
     """
     import contextlib
 
-    model.to(device).eval()
+    nn.Module.to(model, device).eval()
     longest = max(len(ids) for ids in encoded.ids)
     size = max(1, min(128, batch_tokens // longest))
     logits: Tensor | None = None
@@ -172,7 +173,7 @@ def predict(
     return logits
 
 
-def to_inputs(model: nn.Module, batch: dict[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
+def to_inputs(model: PreTrainedModel, batch: dict[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
     """Return the tensors a model takes from a padded batch."""
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(model) else [])]
     return {name: torch.from_numpy(batch[name]).to(device) for name in names}

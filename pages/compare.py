@@ -1,3 +1,30 @@
-from dqf.ui import components
+"""Compare: the chosen variants side by side, with the paper's own table as a reference."""
 
-components.start_page("compare")
+from __future__ import annotations
+
+from dqf.ui import basket, compare_view, components, navigation
+
+studio, controls = components.start_page("Compare", "The chosen variants side by side; the address holds the choice.")
+variants = studio.variants()
+missing = basket.from_address(variants["key"])
+if missing:
+    components.notice("warning", "The address names variants that do not exist here.", "\n".join(missing[:10]))
+with controls:
+    navigation.FRONTIER.link("Choose on the frontier")
+compare_view.picker(variants)
+chosen = compare_view.chosen(variants)
+if variants.empty:
+    components.empty_state(
+        ":material/compare_arrows:",
+        "No variant has been measured yet.",
+        lambda: navigation.LAUNCH.link("Set up a launch"),
+    )
+elif chosen.empty:
+    components.empty_state(
+        ":material/compare_arrows:",
+        "The basket is empty: select points on the frontier, or take the newest run.",
+        lambda: compare_view.take_newest(variants),
+    )
+else:
+    compare_view.show(studio, chosen)
+compare_view.published()

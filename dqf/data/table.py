@@ -103,7 +103,7 @@ def _split_by_text(examples: Examples, kind: str) -> tuple[list[int], list[int]]
     keys = list(zip(examples.texts, examples.pairs or examples.texts, strict=True))
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     firsts = sorted(first.values())
-    kept, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, SPLIT_SEED)
+    _, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, SPLIT_SEED)
     held_keys = {keys[firsts[i]] for i in held}
     return (
         [i for i, key in enumerate(keys) if key not in held_keys],

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from dqf.data.tasks import REGRESSION, Task
@@ -34,7 +34,7 @@ class Classifier:
         fine_tuned: whether its head was already trained for this task.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer_json: Path
     pad_id: int
     fine_tuned: bool = False
@@ -159,7 +159,7 @@ def cut_layers(teacher: Classifier, layers: Sequence[int]) -> Classifier:
     for i, layer in enumerate(kept):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = i
+                setattr(module, "layer_idx", i)  # noqa: B010 - nn.Module's own attributes are typed as modules
     parent = teacher.model.get_submodule(name.rpartition(".")[0])
     setattr(parent, name.rpartition(".")[2], kept)
     teacher.config.num_hidden_layers = len(kept)
@@ -185,12 +185,12 @@ def parameter_count(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def takes_token_types(model: nn.Module) -> bool:
+def takes_token_types(model: PreTrainedModel) -> bool:
     """Tell whether a model tells the two texts of a pair apart by token type ids."""
     return getattr(model.config, "type_vocab_size", 0) > 1
 
 
-def _from_gguf(path: Path, task: Task) -> nn.Module:
+def _from_gguf(path: Path, task: Task) -> PreTrainedModel:
     """Load a GGUF file dequantized, without the marks that would stop it from being saved again."""
     loaded = AutoModelForSequenceClassification.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager", **_head_options(None, task)
@@ -219,9 +219,10 @@ def _has_trained_head(name: str, task: Task) -> bool:
     return headed and config.num_labels == task.outputs
 
 
-def _reorder_labels(model: nn.Module, task: Task) -> None:
+def _reorder_labels(model: PreTrainedModel, task: Task) -> None:
     """Bring a checkpoint's outputs into the task's label order, where its names say that they differ."""
-    names = [str(model.config.id2label[i]).lower().replace(" ", "_") for i in range(model.config.num_labels)]
+    id2label = dict(model.config.id2label or {})
+    names = [str(id2label[i]).lower().replace(" ", "_") for i in sorted(id2label)]
     wanted = [label.lower().replace(" ", "_") for label in task.labels]
     if sorted(names) != sorted(wanted) or names == wanted:
         return

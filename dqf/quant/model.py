@@ -102,7 +102,7 @@ def quantize_model(
         hessians = _hessians(model, linear, calibration, stop_at) if calibration and linear else {}
         for name, module in modules.items():
             reporter.progress(len(receipts), total)
-            weight = module.weight
+            weight = module.get_parameter("weight")
             if id(weight) in seen:
                 continue
             seen[id(weight)] = name

@@ -45,7 +45,7 @@ def pack(codes: U8, bits: int) -> U8:
     parts = padded.reshape(-1, per_byte)
     packed = np.zeros(len(parts), dtype=np.uint8)
     for i in range(per_byte):
-        packed |= parts[:, i] << (i * bits)
+        packed |= np.left_shift(parts[:, i], np.uint8(i * bits))
     return packed
 
 

@@ -23,7 +23,7 @@ from dqf.artifacts import GRAPH_BIN, GRAPH_XML, Artifact, Packed
 from dqf.quant.packing import repack
 
 if TYPE_CHECKING:
-    from torch import nn
+    from transformers import PreTrainedModel
 
 PREFIX = "tensor:"
 ALIGNMENT = 64
@@ -34,7 +34,7 @@ def graph_bits(bits: int) -> int:
     return 8 if bits == 8 else 4
 
 
-def export_graph(model: nn.Module, inputs: list[str], packed: Mapping[str, Packed], folder: Path) -> None:
+def export_graph(model: PreTrainedModel, inputs: list[str], packed: Mapping[str, Packed], folder: Path) -> None:
     """Write `graph.xml` and `graph.bin` for a model into its artifact folder.
 
     Args:
@@ -101,7 +101,7 @@ def _bytes_for(tensor: str, stored: Mapping[str, NDArray[Any]], packed: Mapping[
     return repack(stored[tensor].reshape(-1), one.bits, graph_bits(one.bits), count)
 
 
-def _convert(model: nn.Module, inputs: list[str]) -> ov.Model:
+def _convert(model: PreTrainedModel, inputs: list[str]) -> ov.Model:
     import torch
     from torch import nn
 

@@ -36,7 +36,7 @@ class Context:
 
     def numerics(self) -> dict[str, Any]:
         """Return what decides the last bits of a computation; part of the keys of stages that compute."""
-        relevant = {name: versions()[name] for name in ("torch", "transformers") if name in versions()}
+        relevant: dict[str, Any] = {name: versions().get(name, "") for name in ("torch", "transformers")}
         return {"device": str(self.device), "threads": self.threads, **machine(), **relevant}
 
     def data_facts(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dqf import registry
 from dqf.artifacts import Packed, packed_tensors, save_weights
@@ -42,7 +43,7 @@ def quantize_student(context: Context, student: Output, bits: int, stage: str) -
 
     def work(folder: Path) -> dict[str, Any]:
         classifier = load_folder(student.folder)
-        classifier.model.to(context.device).eval()
+        nn.Module.to(classifier.model, context.device).eval()
         calibration = _calibration(context, classifier) if quantizer.facts.get("needs_calibration") else []
         weights, receipts = quantize_model(
             classifier.model,
@@ -62,7 +63,9 @@ def quantize_student(context: Context, student: Output, bits: int, stage: str) -
                 tensors[name] = weight.cpu().numpy().astype(np.float16)
         save_weights(folder, tensors)
         packed = {
-            name: dataclasses.asdict(Packed(tuple(one.codes.shape), bits, config.group_size, config.symmetric))
+            name: dataclasses.asdict(
+                Packed((one.codes.shape[0], one.codes.shape[1]), bits, config.group_size, config.symmetric)
+            )
             for name, one in weights.items()
         }
         (folder / PACKED).write_text(json.dumps(packed), encoding="utf-8")

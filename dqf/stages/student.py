@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from dqf import registry
-from dqf.config import TEACHER_LAYERS
 from dqf.data.encode import Encoder
-from dqf.models.catalog import chosen_layers
+from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
 from dqf.models.loading import (
     Classifier,
     cut_layers,

@@ -21,7 +21,7 @@ from dqf.stages.export import ARTIFACT, REFERENCE
 
 VERSION = 1
 TOLERANCE = 0.08
-"""Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %, a wrong file far more."""
+"""Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
 FLIPPED = 0.02
 """Largest share of probe rows with another predicted class; one row is always allowed, for a near tie."""
 MARGIN = 0.10

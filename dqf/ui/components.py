@@ -59,8 +59,11 @@ def start_page(title: str, subtitle: str = "") -> tuple[Studio, DeltaGenerator]:
 
 def notice(kind: Kind, headline: str, detail: str = "") -> None:
     """Render a message box with our headline; the detail may hold outside text and is shown as such."""
-    _BOXES[kind](headline, icon=_ICONS[kind])
-    if detail:
+    if not detail:
+        _BOXES[kind](headline, icon=_ICONS[kind])
+        return
+    with st.container(border=True, gap="small"):
+        _BOXES[kind](headline, icon=_ICONS[kind])
         st.text(detail)
 
 
@@ -82,8 +85,8 @@ class Figure:
     Attributes:
         label: what it is, our own words.
         value: formatted.
-        interval: interval and n, empty if not known.
-        note: what it is relative to.
+        interval: interval and n, empty if not known; numbers and our own words only.
+        note: what it is relative to; numbers and our own words only.
         help: explanation of the term.
     """
 
@@ -99,7 +102,7 @@ def metric_row(figures: Sequence[Figure]) -> None:
     for column, figure in zip(st.columns(len(figures)), figures, strict=True):
         with column.container(border=True, height="stretch", gap="xxsmall"):
             st.metric(figure.label, figure.value, help=figure.help or None)
-            st.text("\n".join(part for part in (figure.interval, figure.note) if part))
+            st.caption("  \n".join(part for part in (figure.interval, figure.note) if part))
 
 
 def flash(headline: str) -> None:

@@ -45,19 +45,31 @@ def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: b
             hoverinfo="skip",
             legendrank=2000,
         )
-    shown: set[str] = set()
     for variant in _in_order(frame["variant"]):
+        figure.add_trace(_legend_entry(variant))
         for best in (True, False):
             rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (efficient == best))
             if len(rows):
                 part = frame.iloc[rows]
-                style = {"opacity": 0.95 if best else 0.35, "size": diameters[rows], "showlegend": variant not in shown}
+                style = {"opacity": 0.95 if best else 0.4, "size": diameters[rows]}
                 figure.add_trace(_bubbles(part, x, y, other, variant, style))
-                shown.add(variant)
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
     figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
     figure.update_yaxes(title=y.label, zeroline=False)
     return figure
+
+
+def _legend_entry(variant: str) -> go.Scatter:
+    """Return a trace without points, so that the legend shows the plain color and not a faded point."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        name=variant_title(variant),
+        legendgroup=variant,
+        marker={"color": variant_color(variant), "size": 12},
+        hoverinfo="skip",
+    )
 
 
 def _bubbles(
@@ -73,7 +85,7 @@ def _bubbles(
         mode="markers",
         name=variant_title(variant),
         legendgroup=variant,
-        showlegend=style["showlegend"],
+        showlegend=False,
         customdata=part["key"].tolist(),
         marker={
             "color": color,

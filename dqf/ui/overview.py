@@ -133,7 +133,7 @@ def _claims(best: pd.Series[Any] | None) -> None:
         {
             "Figure": [name for name, _, _, _ in rows],
             "Measured here": [show(measured) for _, measured, _, show in rows],
-            f"Paper ({paper.LABEL.lower()})": [show(claim) for _, _, claim, show in rows],
+            "Paper, simulated": [show(claim) for _, _, claim, show in rows],
         }
     )
     st.dataframe(
@@ -142,7 +142,7 @@ def _claims(best: pd.Series[Any] | None) -> None:
         alt="The paper's simulated claims beside what was measured",
     )
     st.caption(
-        "The paper's figures are simulated, for a 13.5 GB teacher at 4 bits on GLUE. They are another model on another "
+        f"{paper.LABEL}: a 13.5 GB teacher at 4 bits on GLUE. Another model on another "
         "machine: a claim to test, not a result to match."
     )
 

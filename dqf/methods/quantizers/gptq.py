@@ -106,8 +106,8 @@ def quantize_weight(
             left[:, column:end] -= error @ factor[column : column + 1, column:end]
             errors[:, column - start] = error[:, 0]
         left[:, end:] -= errors @ factor[start:end, end:]
-    zero_point = None if granularity.symmetric else torch.cat(zero_points, 1)
-    return QuantizedWeight(codes, torch.cat(scales, 1), zero_point, granularity)
+    stored = None if granularity.symmetric else torch.cat(zero_points, 1)
+    return QuantizedWeight(codes, torch.cat(scales, 1), stored, granularity)
 
 
 def _inverse_cholesky(hessian: Tensor, dead: Tensor, damping: float) -> Tensor:

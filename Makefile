@@ -1,0 +1,53 @@
+# make demo   everything from nothing to a measured result
+# make test   lint, types and all tests
+# make app    the app alone
+# make stop   stop the app that `make demo` left running
+# make doctor is this machine fit, and what to do if not
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo app stop test lint types unit slow browser doctor clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m dqf.demo
+
+app: $(VENV)/.installed
+	$(BIN)/streamlit run app.py
+
+stop:
+	@$(BIN)/python -m dqf.demo --stop
+
+doctor: $(VENV)/.installed
+	$(BIN)/python -m dqf doctor
+
+test: $(VENV)/.installed-dev lint types browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+browser:
+	@sh .ci/browser
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "DQF Studio needs Python 3.11 or newer: this is " + sys.version.split()[0] + "; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt requirements.lock requirements-starter.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -r requirements.txt -c requirements.lock
+	$(BIN)/pip install -q --no-deps -r requirements-starter.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/pip install -q -r requirements-dev.txt -c requirements.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
