@@ -1,0 +1,69 @@
+"""What a launch will take: time, memory, disk, and the file size of every variant."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dqf.config import RunConfig
+from dqf.errors import UserError
+from dqf.estimate import Estimate, estimate
+from dqf.settings import Settings
+from dqf.ui import components, frames
+from dqf.ui import format as fmt
+from dqf.ui.theme import variant_title
+
+
+@st.cache_data(max_entries=64, show_spinner=False, ttl=60)
+def _cached(digest: str, _config: RunConfig, _settings: Settings) -> Estimate:
+    return estimate(_config, _settings)
+
+
+def show(config: RunConfig, settings: Settings) -> None:
+    """Render the estimate of a valid config."""
+    try:
+        found = _cached(config.digest(), config, settings)
+    except UserError as error:
+        components.notice("info", "No estimate yet.", str(error))
+        return
+    cores = f"{settings.threads} thread" + ("s" if settings.threads != 1 else "")
+    components.metric_row(
+        (
+            components.Figure("Time", f"about {fmt.about(found.seconds)}", note=f"on {cores}, nothing cached"),
+            components.Figure("Memory", fmt.size(found.memory_bytes), note="peak of the worker process"),
+            components.Figure("Disk", fmt.size(found.disk_bytes), note="stage cache and run folder"),
+        )
+    )
+    if found.variants:
+        _variants(found, config.quantization.quantizer)
+    for note in found.notes:
+        st.text(note)
+
+
+def _variants(found: Estimate, quantizer: str) -> None:
+    table = pd.DataFrame(
+        {
+            "Variant": [
+                frames.name_of(
+                    variant_title(one.variant), one.bits, frames.NOT_QUANTIZED if one.bits == 16 else quantizer
+                )
+                for one in found.variants
+            ],
+            "Weights": [fmt.bits(one.bits) for one in found.variants],
+            "Params (M)": [one.params / 1e6 for one in found.variants],
+            "File (MB)": [one.size_bytes / 1e6 for one in found.variants],
+            "× smaller": [one.compression_ratio for one in found.variants],
+        }
+    )
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "Variant": st.column_config.TextColumn(pinned=True),
+            "Params (M)": number(format="%.1f"),
+            "File (MB)": number(format="%.1f", help="By arithmetic; 1 MB is 1 000 000 bytes."),
+            "× smaller": number(format="%.1f×", help="Against the teacher's FP16 file."),
+        },
+        alt="Estimated parameters, file size and compression of each variant",
+    )
