@@ -11,18 +11,25 @@ from dqf.ui import format as fmt
 from dqf.ui.studio import Studio, open_studio
 from dqf.ui.theme import STATE_MARKS
 
-KEY = "run"
+PARAMETER = "run"
+KEY = "chosen_run"
 TABLE_KEY = "run_table"
 REFRESH_S = 2.0
 
 
 def choose(runs: pd.DataFrame) -> str:
-    """Return the chosen run: from the address, from the table, or the newest."""
+    """Return the chosen run: from the address, from the table, or the newest; the address always names it."""
     options = runs["run_id"].tolist()
-    asked = st.query_params.get(KEY, "")
+    asked = st.query_params.get(PARAMETER, "")
     if asked and asked not in options:
-        components.notice("warning", "The address names a run that does not exist; showing the newest one.", asked[:80])
-    return str(st.selectbox("Run", options, key=KEY, bind="query-params", help="Type to search by id."))
+        components.notice("warning", "The address names a run that does not exist; showing another one.", asked[:80])
+    elif asked and (asked != st.session_state.get("_run_address") or KEY not in st.session_state):
+        st.session_state[KEY] = asked
+    if st.session_state.get(KEY) not in options:
+        st.session_state[KEY] = options[0]
+    chosen = str(st.selectbox("Run", options, key=KEY, help="Type to search by id."))
+    st.session_state["_run_address"] = st.query_params[PARAMETER] = chosen
+    return chosen
 
 
 def table(studio: Studio) -> None:
@@ -32,6 +39,8 @@ def table(studio: Studio) -> None:
 
 
 def _table() -> None:
+    if st.session_state.pop("_run_chosen", False):
+        st.rerun()
     runs = open_studio().runs()
     st.session_state["_listed_runs"] = runs["run_id"].tolist()
     counts = runs["state"].value_counts()
@@ -67,7 +76,7 @@ def _table() -> None:
 
 
 def _take_row() -> None:
-    """Make the selected row the chosen run and rerun the whole page."""
+    """Make the selected row the chosen run; the fragment then reruns the whole page."""
     rows = st.session_state[TABLE_KEY]["selection"]["rows"]
     listed = st.session_state.get("_listed_runs", [])
     if rows and rows[0] < len(listed):
