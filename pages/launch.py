@@ -36,5 +36,5 @@ if errors:
 elif config is not None:
     st.caption("All checks passed: settings, files, models and disk space.")
 if st.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=bool(errors), key="launch_button"):
-    late = submit_and_show(studio.settings, config) if config is not None else []
+    late = submit_and_show(studio, config) if config is not None else []
     components.notice("error", "The run cannot start yet.", "\n".join(str(error) for error in late))

@@ -12,8 +12,8 @@ overview.introduction()
 variants = studio.variants()
 runs = studio.runs()
 if variants.empty:
-    overview.nothing_yet(studio.settings, runs)
+    overview.nothing_yet(studio, runs)
     st.stop()
 with controls:
-    overview.launch_button(studio.settings)
+    overview.launch_button(studio)
 overview.show(variants)

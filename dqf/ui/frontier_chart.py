@@ -51,7 +51,7 @@ def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: b
             rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (efficient == best))
             if len(rows):
                 part = frame.iloc[rows]
-                style = {"opacity": 0.95 if best else 0.4, "size": diameters[rows]}
+                style = {"opacity": 0.95 if best else 0.4, "size": diameters[rows], "webgl": len(frame) > WEBGL_FROM}
                 figure.add_trace(_bubbles(part, x, y, other, variant, style))
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
     figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
@@ -78,7 +78,7 @@ def _bubbles(
     color = variant_color(variant)
     values = y.values(part)
     low, high = y.interval(part)
-    trace = go.Scattergl if len(part) > WEBGL_FROM else go.Scatter
+    trace = go.Scattergl if style["webgl"] else go.Scatter
     return trace(
         x=x.values(part),
         y=values,

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dqf.settings import Settings
 from dqf.ui import components, frames, navigation, paper
 from dqf.ui import format as fmt
 from dqf.ui.axes import SCORE, SIZE
 from dqf.ui.charts import CONFIG
 from dqf.ui.frontier_chart import frontier
 from dqf.ui.launching import launch_preset
+from dqf.ui.studio import Studio
 
 
 def introduction() -> None:
@@ -25,13 +25,13 @@ def introduction() -> None:
     )
 
 
-def launch_button(settings: Settings) -> None:
+def launch_button(studio: Studio) -> None:
     """Render the button that launches the starter."""
     if st.button("Launch the starter", type="primary", icon=":material/rocket_launch:", key="launch_starter"):
-        launch_preset(settings, "starter")
+        launch_preset(studio, "starter")
 
 
-def nothing_yet(settings: Settings, runs: pd.DataFrame) -> None:
+def nothing_yet(studio: Studio, runs: pd.DataFrame) -> None:
     """Render the page of a fresh installation."""
     if len(runs):
         newest = str(runs["run_id"].iloc[0])
@@ -44,7 +44,7 @@ def nothing_yet(settings: Settings, runs: pd.DataFrame) -> None:
         components.empty_state(
             ":material/rocket_launch:",
             "Nothing has been measured yet. The starter needs no model hub and takes a few minutes.",
-            lambda: launch_button(settings),
+            lambda: launch_button(studio),
         )
     st.subheader("What the paper claims", anchor=False)
     _claims(None)

@@ -145,8 +145,10 @@ def _act(done: str, action: Any, studio: Studio, view: RunView) -> None:
     except (ConfigError, UserError, OSError) as error:
         components.notice("error", "That did not work.", str(error))
         return
+    run_id = result if action is actions.retry else view.run_id
+    studio.take_in(run_id)
     components.flash(done)
-    navigation.RUNS.go({"run": result if action is actions.retry else view.run_id})
+    navigation.RUNS.go({"run": run_id})
 
 
 def _results(studio: Studio, view: RunView) -> None:

@@ -21,7 +21,7 @@ from dqf.jobs.supervisor import ensure_supervisor
 from dqf.settings import Settings, load_settings
 from dqf.store import queries
 from dqf.store.db import Store
-from dqf.store.ingest import sync
+from dqf.store.ingest import ingest_run, sync
 from dqf.ui import frames
 
 
@@ -50,6 +50,12 @@ class Studio:
     def scores(self) -> pd.DataFrame:
         """Return one row per variant and task."""
         return _scores(str(self.store.path), self.store.revision, self.store)
+
+    def take_in(self, run_id: str) -> None:
+        """Bring the store up to date with a run that was just launched or changed, ahead of the supervisor."""
+        run_dir = self.run_dir(run_id)
+        if run_dir is not None:
+            ingest_run(self.store, run_dir)
 
     def run_dir(self, run_id: str) -> Path | None:
         """Return the directory of a run, None if there is none."""

@@ -35,9 +35,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 def open_page(settings: Settings) -> Open:
     """Return a function that opens a page by the name of its file."""
 
-    def open_it(page: str, **query: str | list[str]) -> AppTest:
+    def open_it(page: str, state: dict[str, object] | None = None, **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
         app.switch_page(f"pages/{page}.py")
+        for name, value in (state or {}).items():
+            app.session_state[name] = value
         for name, value in query.items():
             app.query_params[name] = value
         return app.run()
