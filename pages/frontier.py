@@ -17,12 +17,14 @@ if variants.empty:
     st.stop()
 with controls:
     x, y = frontier_view.axis_controls()
+answer = st.container()
 filters, tolerance = frontier_view.filter_controls(variants)
 shown = filters.apply(variants)
 if shown.empty:
     components.empty_state(":material/filter_alt_off:", "No variant passes these filters; clear one of them.")
     st.stop()
-frontier_view.answer(shown, x, tolerance)
+with answer:
+    frontier_view.answer(shown, x, tolerance)
 bar = st.container()
 flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
 chosen: list[str] = []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dqf.ui.axes import Axis
-from dqf.ui.theme import VARIANT_TITLES, variant_color
+from dqf.ui.theme import INTERVAL_COLOR, VARIANT_TITLES, variant_color
 
 MARGIN = {"l": 8, "r": 8, "t": 16, "b": 8}
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": None, "itemsizing": "constant"}
@@ -41,31 +42,44 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], height: int =
 def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figure:
     """Return one quantity of the chosen variants as labelled bars with intervals, first variant on top."""
     values = axis.values(frame)
-    error = None
-    if axis.low:
-        low, high = axis.interval(frame)
-        error = {"type": "data", "array": high - values, "arrayminus": values - low, "thickness": 1.5, "width": 4}
-    figure = go.Figure(
-        go.Bar(
-            x=values,
-            y=list(range(len(frame))),
-            orientation="h",
-            marker_color=[variant_color(variant) for variant in frame["variant"]],
-            error_x=error,
-            text=[axis.text(value) for value in frame[axis.column]],
-            textposition="inside",
-            insidetextanchor="start",
-            insidetextfont={"color": "white"},
-            customdata=[html.escape(label) for label in frame["label"]],
-            hovertemplate="%{customdata}: %{text}<extra></extra>",
-        )
+    low, high = axis.interval(frame)
+    rows = list(range(len(frame)))
+    ends = np.fmax(values, high)
+    largest = float(np.nanmax(ends)) if np.isfinite(ends).any() else 1.0
+    figure = go.Figure()
+    figure.add_bar(
+        x=values,
+        y=rows,
+        orientation="h",
+        marker_color=[variant_color(variant) for variant in frame["variant"]],
+        error_x={
+            "type": "data",
+            "array": high - values,
+            "arrayminus": values - low,
+            "thickness": 1.5,
+            "width": 4,
+            "color": INTERVAL_COLOR,
+        },
+        text=[axis.text(value) for value in frame[axis.column]],
+        textposition="none",
+        customdata=[html.escape(label) for label in frame["label"]],
+        hovertemplate="%{customdata}: %{text}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=ends + 0.02 * largest,
+        y=rows,
+        mode="text",
+        text=[axis.text(value) for value in frame[axis.column]],
+        textposition="middle right",
+        hoverinfo="skip",
+        cliponaxis=False,
     )
     figure.update_layout(height=height or 90 + 34 * len(frame), margin=MARGIN, showlegend=False, bargap=0.3)
-    figure.update_xaxes(title=axis.label, rangemode="tozero", zeroline=False)
+    figure.update_xaxes(title=axis.label, range=[0, 1.35 * largest], zeroline=False)
     figure.update_yaxes(
-        tickvals=list(range(len(frame))),
+        tickvals=rows,
         ticktext=[html.escape(name) for name in frame["name"]],
-        autorange="reversed",
+        range=[len(frame) - 0.5, -0.5],
         automargin=True,
         showgrid=False,
     )

@@ -45,7 +45,7 @@ def _variants(found: Estimate, quantizer: str) -> None:
         {
             "Variant": [
                 frames.name_of(
-                    variant_title(one.variant), one.bits, frames.NOT_QUANTIZED if one.bits == 16 else quantizer
+                    variant_title(one.variant), one.bits, frames.NOT_QUANTIZED if one.bits == 16 else quantizer.upper()
                 )
                 for one in found.variants
             ],

@@ -13,7 +13,7 @@ from dqf.evaluate.pareto import cheapest_within
 from dqf.ui import format as fmt
 from dqf.ui.theme import VARIANT_TITLES, variant_title
 
-NOT_QUANTIZED = "none"
+NOT_QUANTIZED = "Not quantized"
 
 
 def derive(variants: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The table with key (`run_id/variant_id`), kind (title of the variant), name (kind, bits and
-        quantizer), label (name and run), method (quantizer or `none`), teacher_score and
+        quantizer), label (name and run), method (quantizer or `Not quantized`), teacher_score and
         teacher_latency_ms of the same run and task.
     """
     frame = variants.copy()
@@ -35,7 +35,7 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
     frame["verified"] = frame["verified"].fillna(False).astype(bool)
     frame["key"] = frame["run_id"] + "/" + frame["variant_id"]
     frame["kind"] = frame["variant"].fillna("?").map(variant_title)
-    frame["method"] = frame["quantizer"].fillna(NOT_QUANTIZED)
+    frame["method"] = frame["quantizer"].str.upper().fillna(NOT_QUANTIZED)
     frame["name"] = [
         name_of(kind, bits, method)
         for kind, bits, method in zip(frame["kind"], frame["bits"], frame["method"], strict=True)
@@ -49,7 +49,7 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
 
 def name_of(kind: str, bits: object, method: str) -> str:
     """Return `Student-DQF 4-bit GPTQ`, or the kind alone where nothing was quantized."""
-    return kind if method == NOT_QUANTIZED else f"{kind} {fmt.bits(bits)} {method.upper()}"
+    return kind if method == NOT_QUANTIZED else f"{kind} {fmt.bits(bits)} {method}"
 
 
 def short_run(run_id: str) -> str:

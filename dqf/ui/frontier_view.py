@@ -46,7 +46,12 @@ def filter_controls(variants: pd.DataFrame) -> tuple[Filters, float]:
         top = st.columns((2, 3, 2), gap="medium")
         task = top[0].selectbox("Task", tasks, index=tasks.index(newest), key="task", bind="query-params")
         kinds = top[1].pills(
-            "Method", frames.options(variants, "kind"), selection_mode="multi", key="method", bind="query-params"
+            "Method",
+            frames.options(variants, "kind"),
+            selection_mode="multi",
+            key="method",
+            bind="query-params",
+            wrap=True,
         )
         tolerance = top[2].select_slider(
             "Allowed loss (percentage points)", TOLERANCES, value=2.0, key="within", bind="query-params"
