@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dqf.config import RunConfig
@@ -159,3 +160,8 @@ def _prepare_torch(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Late in training Adam's squared gradients become denormal numbers, which a CPU multiplies many times
+    # slower: flushing them to zero halved the teacher's training time (132 to 74 CPU seconds for 80 steps).
+    # numpy looks up its smallest numbers once and would warn about zeros if it did so afterwards.
+    np.finfo(np.float32), np.finfo(np.float64)
+    torch.set_flush_denormal(True)

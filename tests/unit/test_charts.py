@@ -142,7 +142,7 @@ def test_filters():
     frame = table()
     assert len(frames.Filters(kinds=("Student-DQF",), bits=("4-bit",)).apply(frame)) == 2
     assert len(frames.Filters(verified=True).apply(frame)) == 6
-    assert len(frames.Filters(methods=("none",)).apply(frame)) == 4
+    assert len(frames.Filters(methods=("Not quantized",)).apply(frame)) == 4
     assert frames.Filters(task="sst2").apply(frame).empty
 
 

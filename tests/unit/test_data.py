@@ -1,0 +1,138 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from dqf.config import RunConfig
+from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
+from dqf.data.load import load_task
+from dqf.data.tasks import split_rows
+from dqf.errors import UserError
+from dqf.settings import load_settings
+from tests.support.tiny import write_csv
+
+
+@pytest.fixture()
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path))
+    return load_settings(tmp_path / "results")
+
+
+def config_for(path, **task):
+    columns = {"text_column": "text", "label_column": "label"}
+    return RunConfig.from_dict({"task": {"source": f"file:{path}", **columns, **task}})
+
+
+def write(tmp_path, name, frame):
+    path = tmp_path / name
+    if name.endswith(".csv"):
+        frame.to_csv(path, index=False)
+    elif name.endswith(".jsonl"):
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_own_file_in_every_format(tmp_path, settings, name):
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(200)], "label": ["x", "y"] * 100})
+    task = load_task(config_for(write(tmp_path, name, frame)), settings)
+    assert task.labels == ("x", "y")
+    assert len(task.train) + len(task.evaluation) == 200
+    assert not set(task.train.texts) & set(task.evaluation.texts)
+
+
+def test_numbers_become_regression_and_pairs_are_kept(tmp_path, settings):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"text": [f"a {i}" for i in range(100)], "b": [f"b {i}" for i in range(100)],
+                          "label": rng.random(100) * 5})
+    task = load_task(config_for(write(tmp_path, "a.csv", frame), text_pair_column="b"), settings)
+    assert task.kind == "regression"
+    assert task.outputs == 1
+    assert task.train.pairs is not None
+    assert task.metric == "pearson_spearman"
+
+
+@pytest.mark.parametrize(
+    ("frame", "task", "message"),
+    [
+        (pd.DataFrame({"text": ["a", "b"] * 50, "other": [1, 0] * 50}), {}, "no 'label'"),
+        (pd.DataFrame({"text": [f"t{i}" for i in range(50)], "label": ["x"] * 50}), {}, "at least 2 different"),
+        (pd.DataFrame({"text": [f"t{i}" for i in range(8)], "label": ["x", "y"] * 4}), {}, "at least 10"),
+        (pd.DataFrame({"text": [f"t{i}" for i in range(12)], "label": ["x", "y"] * 6}), {}, "at least 20"),
+        (pd.DataFrame({"text": [f"t{i}" for i in range(90)], "label": [f"c{i}" for i in range(90)]}), {}, "repeat"),
+        (pd.DataFrame({"text": [f"t{i}" for i in range(90)], "label": ["1", "x", "2"] * 30}), {"target": "number"},
+         "numeric in every row"),
+    ],
+)
+def test_unusable_tables_get_one_sentence(tmp_path, settings, frame, task, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_task(config_for(write(tmp_path, "a.csv", frame), **task), settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"text,label\n", b"\xff\xfe\x00broken", b'text,label\n"a'])
+def test_broken_files_get_one_sentence(tmp_path, settings, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_task(config_for(tmp_path / "a.csv"), settings)
+    assert "a.csv" in str(caught.value)
+
+
+def test_files_outside_the_allowed_folders_are_refused(tmp_path, settings, monkeypatch):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.setenv("DQF_DATA_DIR", str(inside))
+    outside = write_csv(tmp_path / "outside.csv")
+    (inside / "link.csv").symlink_to(outside)
+    allowed = load_settings(tmp_path / "results")
+    for path in (outside, inside / ".." / "outside.csv", inside / "link.csv"):
+        with pytest.raises(UserError, match="allowed folder"):
+            load_task(config_for(path), allowed)
+
+
+def test_rows_do_not_depend_on_the_seed_and_limits_keep_every_class(tmp_path, settings):
+    path = write_csv(tmp_path / "a.csv", 200)
+    one = load_task(config_for(path, train_rows=40), settings)
+    other = RunConfig.from_dict({**config_for(path, train_rows=40).to_dict(), "seed": 7})
+    assert load_task(other, settings).fingerprint() == one.fingerprint()
+    assert len(one.train) <= 41
+    assert set(one.train.labels) == {0, 1}
+
+
+def test_tuning_split_never_touches_reported_rows(tmp_path, settings):
+    path = write_csv(tmp_path / "a.csv", 200)
+    reported = load_task(config_for(path), settings)
+    tuning = load_task(config_for(path, split="tuning"), settings)
+    assert not set(tuning.evaluation.texts) & set(reported.evaluation.texts)
+    assert set(tuning.evaluation.texts) <= set(reported.train.texts)
+    assert not set(tuning.evaluation.texts) & set(tuning.train.texts)
+
+
+def test_split_is_stratified():
+    labels = np.array([0] * 80 + [1] * 20)
+    _, held = split_rows(labels, 0.25, True, 0)
+    assert (labels[held] == 1).sum() == 5
+
+
+def encoded(count, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = tuple(np.arange(rng.integers(3, 20), dtype=np.int64) for _ in range(count))
+    return Encoded(ids, tuple(np.zeros_like(one) for one in ids))
+
+
+def test_buckets_hold_every_row_once_and_repeat():
+    data = encoded(203)
+    for batches in (list(length_buckets(data, 16)), shuffled_buckets(data, 16, 1, 0)):
+        assert sorted(i for batch in batches for i in batch) == list(range(203))
+    assert shuffled_buckets(data, 16, 1, 0) == shuffled_buckets(data, 16, 1, 0)
+    assert shuffled_buckets(data, 16, 1, 0) != shuffled_buckets(data, 16, 1, 1)
+
+
+def test_padding_is_on_the_right_and_masked():
+    data = encoded(4)
+    batch = data.batch([0, 1, 2, 3], 9)
+    for row in range(4):
+        length = len(data.ids[row])
+        assert batch["attention_mask"][row].sum() == length
+        assert (batch["input_ids"][row, length:] == 9).all()
