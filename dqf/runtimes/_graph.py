@@ -117,7 +117,8 @@ def _convert(model: PreTrainedModel, inputs: list[str]) -> ov.Model:
 
     pad = int(model.config.pad_token_id)
     example = {name: torch.zeros(2, 9, dtype=torch.long) for name in inputs}
-    example["input_ids"] = torch.arange(18).reshape(2, 9) % 50 + 100
+    other = 1 if pad == 0 else 0
+    example["input_ids"] = torch.full((2, 9), other)
     example["attention_mask"] = torch.ones(2, 9, dtype=torch.long)
     # One padded row, so that the traced code takes the path that looks for padding.
     example["input_ids"][1, 6:] = pad

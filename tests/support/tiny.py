@@ -52,8 +52,13 @@ def write_bert(folder: Path, layers: int = 2, seed: int = 0, **options: Any) -> 
 
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, **options,
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        **options,
     )
     kind = BertForSequenceClassification if options else BertModel
     kind(config).save_pretrained(folder)
@@ -68,8 +73,16 @@ def write_llama(folder: Path, layers: int = 4, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=64, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=64, max_position_embeddings=64, pad_token_id=0, bos_token_id=None, eos_token_id=None,
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     write_tokenizer(folder, bert=False)
@@ -85,8 +98,12 @@ def tiny_config(root: Path, **changes: Any) -> dict[str, Any]:
         write_llama(root / "teacher")
         write_bert(root / "student")
     base = {
-        "task": {"source": f"file:{root / 'data.csv'}", "text_column": "text", "label_column": "label",
-                 "max_length": 32},
+        "task": {
+            "source": f"file:{root / 'data.csv'}",
+            "text_column": "text",
+            "label_column": "label",
+            "max_length": 32,
+        },
         "teacher": {"model": str(root / "teacher"), "epochs": 2, "learning_rate": 3e-3, "freeze_embeddings": False},
         "student": {"model": str(root / "student"), "epochs": 2, "learning_rate": 3e-3},
         "quantization": {"group_size": 16, "calibration_samples": 32},

@@ -77,9 +77,13 @@ def test_starter_shapes_are_those_of_their_files():
             fields = GGUFReader(path).fields
             found = {
                 key: int(fields[f"llama.{name}"].parts[fields[f"llama.{name}"].data[0]][0])
-                for key, name in (("layers", "block_count"), ("hidden", "embedding_length"),
-                                  ("intermediate", "feed_forward_length"), ("vocab", "vocab_size"),
-                                  ("kv_heads", "attention.head_count_kv"))
+                for key, name in (
+                    ("layers", "block_count"),
+                    ("hidden", "embedding_length"),
+                    ("intermediate", "feed_forward_length"),
+                    ("vocab", "vocab_size"),
+                    ("kv_heads", "attention.head_count_kv"),
+                )
             }
             assert {key: getattr(one.shape, key) for key in found} == found
         else:

@@ -177,4 +177,4 @@ def test_filters():
     ],
 )
 def test_numbers_read_the_same_everywhere(shown, expected):
-    assert shown == expected
+    assert shown.replace(fmt.NBSP, " ") == expected

@@ -44,8 +44,9 @@ def test_own_file_in_every_format(tmp_path, settings, name):
 
 def test_numbers_become_regression_and_pairs_are_kept(tmp_path, settings):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"text": [f"a {i}" for i in range(100)], "b": [f"b {i}" for i in range(100)],
-                          "label": rng.random(100) * 5})
+    frame = pd.DataFrame(
+        {"text": [f"a {i}" for i in range(100)], "b": [f"b {i}" for i in range(100)], "label": rng.random(100) * 5}
+    )
     task = load_task(config_for(write(tmp_path, "a.csv", frame), text_pair_column="b"), settings)
     assert task.kind == "regression"
     assert task.outputs == 1
@@ -61,8 +62,11 @@ def test_numbers_become_regression_and_pairs_are_kept(tmp_path, settings):
         (pd.DataFrame({"text": [f"t{i}" for i in range(8)], "label": ["x", "y"] * 4}), {}, "at least 10"),
         (pd.DataFrame({"text": [f"t{i}" for i in range(12)], "label": ["x", "y"] * 6}), {}, "at least 20"),
         (pd.DataFrame({"text": [f"t{i}" for i in range(90)], "label": [f"c{i}" for i in range(90)]}), {}, "repeat"),
-        (pd.DataFrame({"text": [f"t{i}" for i in range(90)], "label": ["1", "x", "2"] * 30}), {"target": "number"},
-         "numeric in every row"),
+        (
+            pd.DataFrame({"text": [f"t{i}" for i in range(90)], "label": ["1", "x", "2"] * 30}),
+            {"target": "number"},
+            "numeric in every row",
+        ),
     ],
 )
 def test_unusable_tables_get_one_sentence(tmp_path, settings, frame, task, message):

@@ -21,7 +21,9 @@ def test_alpha_one_is_the_scaled_divergence_written_out(temperature):
     p = torch.softmax(teacher / temperature, -1)
     q = torch.softmax(student / temperature, -1)
     expected = temperature**2 * (p * (p.log() - q.log())).sum(-1).mean()
-    assert torch.allclose(loss(student, teacher, torch.zeros(6, dtype=torch.long), temperature, 1.0), expected, atol=1e-5)
+    assert torch.allclose(
+        loss(student, teacher, torch.zeros(6, dtype=torch.long), temperature, 1.0), expected, atol=1e-5
+    )
 
 
 def test_a_student_that_equals_its_teacher_has_no_soft_loss():

@@ -1,0 +1,152 @@
+"""Every runtime serves a BERT and a Llama classifier, FP16 and packed, and agrees with the model in memory."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dqf import registry
+from dqf.artifacts import (
+    WEIGHTS,
+    Packed,
+    expected_size_bytes,
+    open_artifact,
+    packed_tensors,
+    save_weights,
+    write_manifest,
+)
+from dqf.data.encode import Encoder
+from dqf.data.tasks import CLASSIFICATION, Examples, Task
+from dqf.errors import UserError
+from dqf.models.loading import Classifier, load_source, parameter_count, takes_token_types
+from dqf.progress import SilentReporter
+from dqf.quant.model import quantize_model
+from dqf.quant.qparams import Granularity
+from dqf.runtimes._graph import export_graph
+from dqf.settings import load_settings
+from dqf.training import predict
+from tests.support.tiny import write_bert, write_llama
+
+TEXTS = tuple(f"the film was great and kind number {i}" for i in range(6)) + ("awful", "the the the the book", "dull 7")
+PAIRS = tuple(f"the book was {word}" for word in ("cold", "warm", "grim")) * 3
+
+
+@pytest.fixture(scope="module", params=["bert", "llama"])
+def source(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    return root, (write_bert if request.param == "bert" else write_llama)(root / "model")
+
+
+def load(source) -> Classifier:
+    root, folder = source
+    labels = np.zeros(len(TEXTS), dtype=np.int64)
+    examples = Examples(TEXTS, None, labels)
+    task = Task("t", CLASSIFICATION, ("a", "b", "c"), "accuracy", examples, examples)
+    settings = load_settings(root / "results")
+    settings = type(settings)(settings.results_dir, (), (root,), 1)
+    return load_source(str(folder), task, settings, 0, root / "scratch")
+
+
+def export(source, folder, bits, group_size, symmetric):
+    """Write an artifact and return it with the in-memory model's logits."""
+    classifier = load(source)
+    for weight in classifier.model.parameters():
+        weight.data = weight.data.half().float()
+    packed, tensors = {}, {}
+    if bits < 16:
+        rtn = registry.get("quantizer", "rtn")
+        weights, _ = quantize_model(
+            classifier.model.eval(), rtn, rtn.config(), Granularity(bits, group_size, symmetric), [], SilentReporter()
+        )
+        for name, one in weights.items():
+            packed[name] = Packed(tuple(one.codes.shape), bits, group_size, symmetric)
+            zero_point = None if one.zero_point is None else one.zero_point.numpy()
+            tensors |= packed_tensors(name, one.codes.numpy(), one.scale.numpy(), zero_point, bits)
+    state = classifier.model.state_dict()
+    tensors |= {name: weight.numpy().astype(np.float16) for name, weight in state.items() if name not in packed}
+    save_weights(folder, tensors)
+    classifier.model.config.save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes(classifier.tokenizer_json.read_bytes())
+    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(classifier.model) else [])]
+    export_graph(classifier.model, inputs, packed, folder)
+    params = parameter_count(classifier.model)
+    rest = params - sum(one.shape[0] * one.shape[1] for one in packed.values())
+    write_manifest(
+        folder,
+        {
+            "inputs": inputs,
+            "pad_id": classifier.pad_id,
+            "max_length": 32,
+            "params": params,
+            "size_bytes_expected": expected_size_bytes(packed, rest),
+            "quantized": {name: {**one.__dict__, "shape": list(one.shape)} for name, one in packed.items()},
+        },
+    )
+    examples = Examples(TEXTS, PAIRS, np.zeros(len(TEXTS)))
+    encoded = Encoder(folder / "tokenizer.json", 32)(examples)
+    logits = predict(classifier.model, encoded, classifier.pad_id, torch.device("cpu"), SilentReporter(), exact=True)
+    return open_artifact(folder), encoded, logits.numpy()
+
+
+FORMS = [(16, 0, False), (8, 16, False), (4, 16, False), (4, 0, True), (3, 16, False), (2, 16, True)]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form[0]}bit-g{form[1]}{'-sym' if form[2] else ''}")
+def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
+    artifact, encoded, reference = export(source, tmp_path, *form)
+    tried = 0
+    for entry in registry.entries("runtime"):
+        if ("packed" if artifact.is_packed else "fp16") not in entry.facts["loads"] or "cpu" not in entry.facts[
+            "devices"
+        ]:
+            continue
+        tried += 1
+        runtime = entry.target(artifact, 1, "cpu")
+        batched = runtime.logits(encoded.batch(list(range(len(encoded))), artifact.manifest["pad_id"]))
+        single = np.concatenate(
+            [runtime.logits(encoded.batch([i], artifact.manifest["pad_id"])) for i in range(len(encoded))]
+        )
+        bound = {"FP32": 1e-4, "BF16": 0.08, "INT8": 0.15}[entry.facts["precision"]]
+        for name, logits in (("batched", batched), ("single", single)):
+            error = np.linalg.norm(logits - reference) / np.linalg.norm(reference)
+            assert error < bound, f"{entry.name} {name}: {error}"
+    assert tried >= 4
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_file_bytes_fit_the_arithmetic(source, bits, tmp_path):
+    artifact, _, _ = export(source, tmp_path, bits, 16, False)
+    tensors = sum(tensor.nbytes for tensor in artifact.tensors().values())
+    assert tensors == artifact.manifest["size_bytes_expected"]
+
+
+def test_an_altered_or_truncated_file_is_refused_by_name(source, tmp_path):
+    export(source, tmp_path, 4, 16, False)
+    weights = tmp_path / WEIGHTS
+    whole = weights.read_bytes()
+    for broken in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        weights.write_bytes(broken)
+        with pytest.raises(UserError, match=WEIGHTS):
+            open_artifact(tmp_path)
+    manifest = tmp_path / "dqf.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
+    with pytest.raises(UserError, match="version 99"):
+        open_artifact(tmp_path)
+
+
+def test_the_serving_process_answers_as_the_runtime_does(source, tmp_path):
+    from dqf.serving.client import Served, ServingError, write_examples
+
+    _, _, reference = export(source, tmp_path / "a", 4, 16, False)
+    write_examples(Examples(TEXTS, PAIRS, np.zeros(len(TEXTS))), tmp_path / "examples.json")
+    with Served(tmp_path / "a", "openvino-packed", 1, "cpu", tmp_path / "log", SilentReporter()) as served:
+        served.encode(tmp_path / "examples.json")
+        logits = served.logits(tmp_path / "logits.npy")
+        assert np.linalg.norm(logits - reference) / np.linalg.norm(reference) < 0.08
+        assert served.time_ms(0) > 0
+        assert 2e7 < served.ask(do="stats")["peak_rss_bytes"] < 2e9
+        with pytest.raises(ServingError, match="do_nonsense"):
+            served.ask(do="nonsense")
+    with pytest.raises(ServingError, match="must be a registered one"):
+        Served(tmp_path / "a", "no-such-runtime", 1, "cpu", tmp_path / "log", SilentReporter())
