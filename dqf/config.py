@@ -148,7 +148,7 @@ class StudentConfig:
         flag="--keep-layers",
     )
     epochs: float = setting(
-        8.0,
+        5.0,
         "Epochs",
         "Passes over the training rows.",
         minimum=0.01,
@@ -157,7 +157,7 @@ class StudentConfig:
         advanced=True,
     )
     learning_rate: float = setting(
-        2e-4,
+        1e-4,
         "Learning rate",
         "Peak learning rate of AdamW.",
         minimum=1e-7,
@@ -166,7 +166,7 @@ class StudentConfig:
         advanced=True,
     )
     batch_size: int = setting(
-        32, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--student-batch-size", advanced=True
+        16, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--student-batch-size", advanced=True
     )
 
 

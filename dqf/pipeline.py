@@ -98,13 +98,14 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
         ConfigError, UserError: bad input; everything computed before stays in the stage cache.
         Cancelled: the run was asked to stop.
     """
-    reporter.plan(planned_stages(config))
+    stages = planned_stages(config)
+    reporter.plan(stages)
     errors = check(config, settings)
     if errors:
         raise ConfigError(errors)
     device = choose_device(config.device)
     _prepare_torch(settings.threads)
-    cache = StageCache(settings.cache_dir, reporter)
+    cache = StageCache(settings.cache_dir, reporter, {stage["id"]: stage["title"] for stage in stages})
 
     reporter.stage_started("data")
     task = load_task(config, settings)

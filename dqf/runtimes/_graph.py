@@ -48,10 +48,18 @@ def export_graph(model: PreTrainedModel, inputs: list[str], packed: Mapping[str,
     """
     graph = _convert(model, inputs)
     parameters = {f"self.model.{name}": name for name, _ in model.named_parameters()}
+    # Biases and norms may come without their names: their values tell which they are.
+    by_content = {
+        weight.detach().numpy().tobytes(): name for name, weight in model.named_parameters() if name not in packed
+    }
     found = set()
     keep: list[Any] = []
     for node in graph.get_ops():
-        name = parameters.get(node.get_friendly_name()) if node.get_type_name() == "Constant" else None
+        if node.get_type_name() != "Constant":
+            continue
+        name = parameters.get(node.get_friendly_name())
+        if name is None and node.get_element_type() == ov.Type.f32 and node.data.size > 1:
+            name = by_content.get(np.ascontiguousarray(node.data).tobytes())
         if name is None:
             continue
         shape = list(node.get_output_shape(0))

@@ -43,11 +43,13 @@ class StageCache:
     Attributes:
         root: cache directory.
         reporter: told when stages start and end.
+        titles: what people call the stages, by id.
         records: one row per stage of this run, for `result.json`.
     """
 
     root: Path
     reporter: Reporter
+    titles: Mapping[str, str] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def run(
@@ -90,7 +92,9 @@ class StageCache:
                 done = {"metrics": metrics}
         seconds = time.monotonic() - began
         metrics = done["metrics"]
-        self.records.append({"id": stage, "key": key, "cache": cache, "seconds": seconds, "metrics": metrics})
+        title = self.titles.get(stage, stage)
+        row = {"id": stage, "title": title, "key": key, "cache": cache, "seconds": seconds, "metrics": metrics}
+        self.records.append(row)
         self.reporter.stage_done(stage, cache, seconds, metrics)
         return Output(key, folder, metrics, cache)
 

@@ -19,7 +19,7 @@ from dqf.stages._context import Context
 from dqf.stages.quantize import PACKED, RECEIPT
 from dqf.training import predict
 
-VERSION = 1
+VERSION = 2
 ARTIFACT = "artifact"
 REFERENCE = "reference_logits.npy"
 PROBE_ROWS = 128

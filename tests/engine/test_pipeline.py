@@ -1,0 +1,214 @@
+"""The whole engine on tiny real models: nothing is mocked, every process is started for real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dqf.artifacts import open_artifact
+from dqf.config import RunConfig
+from dqf.jobs.protocol import create_run, prepare_resume, read_events, read_json, run_state
+from dqf.jobs.worker import run_in_process
+from tests.support.tiny import tiny_config
+
+
+def launch(settings, root, **changes):
+    """Run a tiny config in this process and return run directory and result."""
+    config = RunConfig.from_dict(tiny_config(root, **changes))
+    run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
+    run_in_process(run_dir, settings)
+    result = read_json(run_dir / "result.json")
+    assert result is not None, (run_dir / "events.jsonl").read_text()[-2000:]
+    return run_dir, result
+
+
+def caches(result):
+    return {stage["id"]: stage["cache"] for stage in result["stages"]}
+
+
+def hashes(result):
+    return {row["variant_id"]: row["weights_sha256"] for row in result["variants"]}
+
+
+def same_predictions(one, other, result):
+    for row in result["variants"]:
+        left, right = (pd.read_parquet(run / row["predictions"]) for run in (one, other))
+        assert left["prediction"].equals(right["prediction"]), row["variant_id"]
+        assert np.array_equal(np.stack(left["logits"]), np.stack(right["logits"])), row["variant_id"]
+
+
+def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(settings, tiny_env):
+    run_dir, result = launch(settings, tiny_env)
+    assert [row["variant"] for row in result["variants"]] == [
+        "teacher", "student-ft", "student-kd", "student-ptq", "student-dqf"
+    ]
+    assert set(caches(result).values()) == {"miss"}
+    for row in result["variants"]:
+        assert row["verified"]
+        artifact = open_artifact(run_dir / row["artifact"])
+        assert artifact.size_bytes == row["size_bytes"]
+        predictions = pd.read_parquet(run_dir / row["predictions"])
+        assert list(predictions.columns) == ["idx", "label", "prediction", "logits"]
+        task = row["tasks"]["data"]
+        assert task["n"] == len(predictions)
+        assert task["value"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
+        assert task["ci95_low"] <= task["value"] <= task["ci95_high"]
+        assert row["latency_ms_p50"] <= row["latency_ms_p90"]
+        chosen = next(one for one in row["runtime_candidates"] if one["runtime"] == row["runtime"])
+        assert chosen["faithful"]
+    teacher = result["variants"][0]
+    assert (teacher["compression_ratio"], teacher["retention"], teacher["speedup"]) == (1, 1, 1)
+    receipt = json.loads((run_dir / result["variants"][3]["receipt"]).read_text())
+    assert {row["kind"] for row in receipt} == {"linear", "embedding"}
+    assert all(row["calibration_tokens"] > 0 for row in receipt if row["kind"] == "linear")
+
+    other_dir, other = launch(settings, tiny_env, quantization={"bits": [8, 4, 2]})
+    found = caches(other)
+    for stage in ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize:student-dqf-gptq-4bit"):
+        assert found[stage] == "hit", stage
+    assert found["quantize:student-dqf-gptq-2bit"] == "miss"
+    assert len(other["variants"]) == 9
+    sizes = {row["variant_id"]: row["size_bytes"] for row in other["variants"]}
+    assert sizes["student-dqf-gptq-2bit"] < sizes["student-dqf-gptq-4bit"] < sizes["student-dqf-gptq-8bit"]
+    same_predictions(run_dir, other_dir, result)
+
+
+def test_students_cut_from_the_teacher_and_plain_rounding(settings, tiny_env):
+    _, result = launch(settings, tiny_env, student={"model": "teacher-layers", "keep_layers": "0,3"},
+                       quantization={"quantizer": "rtn", "bits": [8]})
+    teacher, student = result["variants"][0], result["variants"][1]
+    assert student["params"] < teacher["params"]
+    assert result["variants"][-1]["quantizer"] == "rtn"
+
+
+def test_regression_with_pairs(settings, tiny_env):
+    rng = np.random.default_rng(0)
+    words = ["great", "awful", "film", "book"]
+    frame = pd.DataFrame({"a": [f"the {words[i % 4]} number {i}" for i in range(120)],
+                          "b": [f"the {words[i // 4 % 4]}" for i in range(120)], "score": rng.random(120) * 5})
+    frame.to_parquet(tiny_env / "pairs.parquet")
+    _, result = launch(
+        settings, tiny_env,
+        task={"source": f"file:{tiny_env / 'pairs.parquet'}", "text_column": "a", "text_pair_column": "b",
+              "label_column": "score"},
+    )
+    assert result["task"]["kind"] == "regression"
+    assert all(row["verified"] for row in result["variants"])
+
+
+def test_same_config_and_seed_twice_without_a_shared_cache(tiny_env, tmp_path):
+    from dqf.settings import load_settings
+
+    (one, first), (other, second) = (launch(load_settings(tmp_path / name), tiny_env) for name in "ab")
+    assert hashes(first) == hashes(second)
+    same_predictions(one, other, first)
+    _, third = launch(load_settings(tmp_path / "c"), tiny_env, seed=1)
+    assert hashes(third)["student-kd"] != hashes(first)["student-kd"]
+
+
+def start_worker(run_dir, settings):
+    environment = {**os.environ, "DQF_RESULTS_DIR": str(settings.results_dir)}
+    with (run_dir / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dqf.jobs.worker", str(run_dir)], stdout=log, stderr=log, env=environment,
+            start_new_session=True,
+        )
+
+
+def wait_for(condition, seconds=120):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "timed out"
+        time.sleep(0.02)
+
+
+def test_kill_9_in_training_quantization_and_evaluation_then_resume(settings, tiny_env, tmp_path):
+    """One run, killed in three stages in turn, ends as an undisturbed one does."""
+    from dqf.settings import load_settings
+
+    changes = {"teacher": {"epochs": 6}, "student": {"epochs": 6}}
+    undisturbed_dir, undisturbed = launch(load_settings(tmp_path / "undisturbed"), tiny_env, **changes)
+    config = RunConfig.from_dict(tiny_config(tiny_env, **changes))
+    run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
+    for stage in ("student-kd", "quantize:student-dqf-gptq-4bit", "evaluate:student-ft"):
+        worker = start_worker(run_dir, settings)
+
+        def reached(stage=stage, worker=worker):
+            assert worker.poll() is None, (run_dir / "worker.log").read_text()[-2000:]
+            started = [event for event in read_events(run_dir) if event.kind == "stage_started"]
+            return any(event.stage == stage for event in started)
+
+        wait_for(reached)
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        assert run_state(run_dir) == "interrupted"
+        assert not (run_dir / "result.json").exists()
+        prepare_resume(run_dir)
+    worker = start_worker(run_dir, settings)
+    wait_for(lambda: worker.poll() is not None)
+    result = read_json(run_dir / "result.json")
+    assert run_state(run_dir) == "succeeded"
+    assert caches(result)["teacher"] == "hit"
+    assert hashes(result) == hashes(undisturbed)
+    same_predictions(run_dir, undisturbed_dir, result)
+
+
+def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, tmp_path):
+    import torch
+
+    from dqf.data.encode import Encoder
+    from dqf.data.load import load_task
+    from dqf.errors import Cancelled
+    from dqf.models.loading import load_source
+    from dqf.progress import SilentReporter
+    from dqf.stages.teacher import hard_label_loss
+    from dqf.training import Recipe, train
+
+    config = RunConfig.from_dict(tiny_config(tiny_env))
+    task = load_task(config, settings)
+
+    class StopsAt(SilentReporter):
+        def __init__(self, step):
+            self.step = step
+
+        def progress(self, step, total, metrics=None):
+            if step == self.step:
+                raise Cancelled
+
+    def trained(stops):
+        model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
+        encoded = Encoder(model.tokenizer_json, 32)(task.train)
+        for stop in (*stops, None):
+            try:
+                train(model.model, encoded, model.pad_id, hard_label_loss(task), Recipe(3, 1e-3, 8, 5),
+                      torch.device("cpu"), tmp_path / f"checkpoint-{len(stops)}.pt", StopsAt(stop))
+            except Cancelled:
+                model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
+        return model.model.state_dict()
+
+    straight, resumed = trained([]), trained([4, 17])
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, monkeypatch):
+    import dqf.pipeline as pipeline
+    from dqf.errors import UserError
+
+    def broken(*_args, **_kwargs):
+        raise UserError("the benchmark must work: it does not.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "time_variants", broken)
+        config = RunConfig.from_dict(tiny_config(tiny_env))
+        run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
+        assert run_in_process(run_dir, settings) == "failed"
+    _, result = launch(settings, tiny_env)
+    found = caches(result)
+    assert found.pop("benchmark") == "miss"
+    assert set(found.values()) == {"hit"}
