@@ -16,4 +16,5 @@ if variants.empty:
     st.stop()
 with controls:
     overview.launch_button(studio)
+overview.live_run(runs)
 overview.show(variants)

@@ -34,7 +34,8 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], height: int =
     figure.update_layout(
         height=height, margin=MARGIN, legend=LEGEND, showlegend=True, hovermode="x unified", uirevision="loss"
     )
-    figure.update_xaxes(title="Step", rangemode="tozero")
+    longest = max((points[-1][0] for points in curves.values() if points), default=0)
+    figure.update_xaxes(title="Step", rangemode="tozero", dtick=1 if longest <= 10 else None)
     figure.update_yaxes(title="Loss", rangemode="tozero", zeroline=False)
     return figure
 
@@ -66,7 +67,7 @@ def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figur
         hovertemplate="%{customdata}: %{text}<extra></extra>",
     )
     figure.add_scatter(
-        x=ends + 0.02 * largest,
+        x=ends + 0.03 * largest,
         y=rows,
         mode="text",
         text=[axis.text(value) for value in frame[axis.column]],

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 UNKNOWN = "–"
+NBSP = "\u00a0"
+"""Between a number and its unit, so that no line breaks there."""
 
 
 def known(value: Any) -> bool:
@@ -35,12 +37,13 @@ def size(value: Any) -> str:
     """Return bytes as MB, or GB from 1e9 on."""
     if not known(value):
         return UNKNOWN
-    return f"{significant(value / 1e9)} GB" if abs(value) >= 1e9 else f"{significant(value / 1e6)} MB"
+    unit, per_unit = ("GB", 1e9) if abs(value) >= 1e9 else ("MB", 1e6)
+    return f"{significant(value / per_unit)}{NBSP}{unit}"
 
 
 def milliseconds(value: Any) -> str:
     """Return a time in ms with 3 significant digits."""
-    return f"{significant(value)} ms" if known(value) else UNKNOWN
+    return f"{significant(value)}{NBSP}ms" if known(value) else UNKNOWN
 
 
 def times(value: Any) -> str:
@@ -50,12 +53,12 @@ def times(value: Any) -> str:
 
 def percent(value: Any, decimals: int = 1) -> str:
     """Return a share (0..1) as a percentage."""
-    return f"{100 * value:.{decimals}f} %".replace("-", "\u2212") if known(value) else UNKNOWN
+    return f"{100 * value:.{decimals}f}{NBSP}%".replace("-", "\u2212") if known(value) else UNKNOWN
 
 
 def points(value: Any) -> str:
     """Return a difference of shares in percentage points, with its sign."""
-    return f"{100 * value:+.1f} pp".replace("-", "\u2212") if known(value) else UNKNOWN
+    return f"{100 * value:+.1f}{NBSP}pp".replace("-", "\u2212") if known(value) else UNKNOWN
 
 
 def count(value: Any) -> str:
@@ -83,8 +86,10 @@ def duration(seconds: Any) -> str:
     if not known(seconds):
         return UNKNOWN
     whole = max(0, round(seconds))
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -47,10 +47,17 @@ class FormField:
 
 @dataclass
 class Form:
-    """The values read from the widgets, and the place below each where its errors go."""
+    """The values read from the widgets, and the place below each where its errors go.
+
+    Attributes:
+        values: nested, as `RunConfig.from_dict` takes them.
+        slots: by dotted name.
+        labels: what the page calls each field, with its section.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, DeltaGenerator] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def set(self, path: str, value: Any) -> None:
         """Keep a value under its dotted name."""
@@ -60,18 +67,27 @@ class Form:
             part = part.setdefault(section, {})
         part[name] = value
 
-    def show_errors(self, errors: Iterable[FieldError]) -> list[FieldError]:
-        """Write each error below its field; return those that have no field."""
-        homeless = []
+    def add_slot(self, one: FormField) -> None:
+        """Keep the place where the next part of the page would go, for a field's errors."""
+        self.slots[one.path] = st.container()
+        section = one.path.split(".")[0].capitalize()
+        self.labels[one.path] = (
+            one.setting.label if section == one.setting.label else f"{section}, {one.setting.label.lower()}"
+        )
+
+    def show_errors(self, errors: Iterable[FieldError]) -> None:
+        """Write each error below its field; those without a field are left to the summary."""
         for error in errors:
             slot = self.slots.get(error.path)
-            if slot is None:
-                homeless.append(error)
-                continue
-            with slot, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                st.badge("Fix", icon=":material/error:", color="red")
-                st.text(error.message)
-        return homeless
+            if slot is not None:
+                with slot, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+                    st.badge("Fix", icon=":material/error:", color="red")
+                    st.text(error.message)
+
+    def sentence(self, error: FieldError) -> str:
+        """Return an error with the name that its field has on the page."""
+        label = self.labels.get(error.path, error.path)
+        return f"{label}: {error.message}" if label else error.message
 
 
 def fields_of(config_type: type, path: str) -> Iterator[FormField]:
@@ -93,7 +109,7 @@ def render(form: Form, one: FormField, widget: Callable[[FormField], Any] | None
     """
     st.session_state.setdefault(one.key, plain(one.default))
     value = (widget or default_widget)(one)
-    form.slots[one.path] = st.container()
+    form.add_slot(one)
     form.set(one.path, value)
     return value
 

@@ -142,10 +142,10 @@ def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
         margin=MARGIN,
         legend=LEGEND,
         scene={
-            "xaxis": {**axes, "type": "log", "title": SIZE.label},
-            "yaxis": {**axes, "type": "log", "title": LATENCY.label},
+            "xaxis": {**axes, "type": "log", "title": SIZE.label, **_log_ticks(SIZE.values(frame))},
+            "yaxis": {**axes, "type": "log", "title": LATENCY.label, **_log_ticks(LATENCY.values(frame))},
             "zaxis": {**axes, "title": y.label},
-            "camera": {"eye": {"x": 1.6, "y": -1.6, "z": 0.9}},
+            "camera": {"eye": {"x": 1.35, "y": -1.35, "z": 0.6}, "center": {"x": 0, "y": 0, "z": -0.1}},
         },
         uirevision="3d",
     )

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dqf import preflight
 from dqf.config import RunConfig
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.jobs import actions
 from dqf.presets import preset_config
+from dqf.settings import Settings
 from dqf.ui import components, navigation
 from dqf.ui.studio import Studio
+
+
+def check_everything(values: Mapping[str, Any], settings: Settings) -> tuple[RunConfig | None, list[FieldError]]:
+    """Return the config if it may run, and everything that is wrong if not, from settings and from files.
+
+    Files are checked even while some settings are wrong: those settings are left out, so they
+    count with their defaults, and nothing is said twice about them.
+    """
+    try:
+        config = RunConfig.from_dict(values)
+    except ConfigError as error:
+        errors = list(error.errors)
+    else:
+        found = preflight.check(config, settings)
+        return (None if found else config), found
+    for whole_sections in (False, True):
+        faulty = {error.path.split(".")[0] if whole_sections else error.path for error in errors}
+        try:
+            rest = RunConfig.from_dict(_without(values, faulty))
+        except ConfigError:
+            continue
+        known = {error.path for error in errors}
+        more = [error for error in preflight.check(rest, settings) if error.path and error.path not in known]
+        return None, [*errors, *(error for error in more if error.path.split(".")[0] not in faulty)]
+    return None, errors
+
+
+def _without(values: Mapping[str, Any], paths: set[str], path: str = "") -> dict[str, Any]:
+    """Return nested values without some of them."""
+    kept = {}
+    for name, value in values.items():
+        where = f"{path}.{name}" if path else name
+        if where not in paths:
+            kept[name] = _without(value, paths, where) if isinstance(value, Mapping) else value
+    return kept
 
 
 def submit_and_show(studio: Studio, config: RunConfig) -> list[FieldError]:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dqf.jobs import protocol
 from dqf.ui import components, frames, navigation, paper
 from dqf.ui import format as fmt
 from dqf.ui.axes import SCORE, SIZE
@@ -14,6 +15,7 @@ from dqf.ui.charts import CONFIG
 from dqf.ui.frontier_chart import frontier
 from dqf.ui.launching import launch_preset
 from dqf.ui.studio import Studio
+from dqf.ui.theme import STATES
 
 
 def introduction() -> None:
@@ -48,6 +50,19 @@ def nothing_yet(studio: Studio, runs: pd.DataFrame) -> None:
         )
     st.subheader("What the paper claims", anchor=False)
     _claims(None)
+
+
+def live_run(runs: pd.DataFrame) -> None:
+    """Point to the run that works, if one does."""
+    live = runs[runs["state"].isin(protocol.LIVE_STATES)]
+    if len(live):
+        working = live[live["state"] != protocol.QUEUED]
+        one = working.iloc[0] if len(working) else live.iloc[-1]
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            icon, color = STATES[str(one["state"])]
+            st.badge(str(one["state"]).capitalize(), icon=icon, color=color)  # type: ignore[arg-type]
+            st.text(str(one["run_id"]))
+            navigation.RUNS.link("Watch it", query={"run": str(one["run_id"])})
 
 
 def show(variants: pd.DataFrame) -> None:
@@ -86,8 +101,8 @@ def _headline(best: pd.Series[Any], rule: str) -> None:
                 "Size",
                 fmt.size(best["size_bytes"]),
                 "",
-                f"{fmt.times(best['compression_ratio'])} smaller than the teacher's FP16 file, "
-                f"{fmt.size(teacher_bytes)}",
+                f"{fmt.times(best['compression_ratio'])} smaller than the teacher's "
+                f"{fmt.size(teacher_bytes)} (FP16 file)",
                 "Bytes of the weight files that must ship; 1 MB is 1 000 000 bytes.",
             ),
             components.Figure(
@@ -124,27 +139,29 @@ def _headline(best: pd.Series[Any], rule: str) -> None:
 def _claims(best: pd.Series[Any] | None) -> None:
     """Render the paper's three figures next to the measured ones."""
     teacher, dqf = paper.TABLE_1
-    rows = [
-        ("Times smaller", best["compression_ratio"] if best is not None else None, dqf.smaller(teacher), fmt.times),
-        ("Times faster", best["speedup"] if best is not None else None, dqf.faster(teacher), fmt.times),
-        ("Score kept", best["retention"] if best is not None else None, dqf.retention(teacher), fmt.percent),
+    table = pd.DataFrame({"Figure": ["Times smaller", "Times faster", "Score kept"]})
+    if best is not None:
+        table["Measured here"] = [
+            fmt.times(best["compression_ratio"]),
+            _with_range(fmt.times(best["speedup"]), best["speedup_ci95_low"], best["speedup_ci95_high"], 1),
+            _with_range(fmt.percent(best["retention"]), best["retention_ci95_low"], best["retention_ci95_high"], 100),
+        ]
+    table["Paper, simulated"] = [
+        fmt.times(dqf.smaller(teacher)),
+        fmt.times(dqf.faster(teacher)),
+        fmt.percent(dqf.retention(teacher)),
     ]
-    table = pd.DataFrame(
-        {
-            "Figure": [name for name, _, _, _ in rows],
-            "Measured here": [show(measured) for _, measured, _, show in rows],
-            "Paper, simulated": [show(claim) for _, _, claim, show in rows],
-        }
-    )
-    st.dataframe(
-        table if best is not None else table.drop(columns="Measured here"),
-        hide_index=True,
-        alt="The paper's simulated claims beside what was measured",
-    )
+    st.dataframe(table, hide_index=True, alt="The paper's simulated claims beside what was measured")
     st.caption(
-        f"{paper.LABEL}: a 13.5 GB teacher at 4 bits on GLUE. Another model on another "
-        "machine: a claim to test, not a result to match."
+        f"{paper.LABEL}: a 13.5 GB teacher at 4 bits on GLUE. Another model on another machine: a claim to test, "
+        "not a result to match." + ("" if best is None else " In brackets: 95 % intervals.")
     )
+
+
+def _with_range(text: str, low: Any, high: Any, scale: float) -> str:
+    if not (fmt.known(low) and fmt.known(high)):
+        return text
+    return f"{text} ({scale * low:.1f}–{scale * high:.1f})"
 
 
 def _join(*parts: str) -> str:

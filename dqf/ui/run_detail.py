@@ -27,17 +27,22 @@ def show(studio: Studio, run_dir: Path) -> None:
     st.subheader("Chosen run", anchor=False)
     _buttons(studio, view)
     live = view.state in protocol.LIVE_STATES
-    st.fragment(_live_part, run_every=REFRESH_S if live else None)(run_dir, view.state)
+    st.fragment(_summary_part, run_every=REFRESH_S if live else None)(run_dir, view.state)
     if view.state == protocol.SUCCEEDED:
         _results(studio, view)
+    st.fragment(_work_part, run_every=REFRESH_S if live else None)(run_dir)
     _config(view)
 
 
-def _live_part(run_dir: Path, rendered_state: str) -> None:
+def _summary_part(run_dir: Path, rendered_state: str) -> None:
     view = read_run(run_dir)
     if view.state != rendered_state:
         st.rerun()  # buttons, table and results depend on the state
     _summary(view)
+
+
+def _work_part(run_dir: Path) -> None:
+    view = read_run(run_dir)
     left, right = st.columns((1, 1), gap="medium")
     with left:
         _stages(view)
@@ -65,6 +70,8 @@ def _summary(view: RunView) -> None:
         if view.eta_s is not None:
             facts.append(f"this stage ends in about {fmt.about(view.eta_s)}")
         st.caption(" · ".join(facts))
+    if view.stages and view.state in protocol.LIVE_STATES:
+        st.progress(done / len(view.stages))
     if view.stalled:
         components.notice("warning", "The worker has not been heard of for a minute. Cancel it, or wait.")
     if view.error:
@@ -75,8 +82,9 @@ def _stages(view: RunView) -> None:
     st.markdown("##### Stages")
     if not view.stages:
         st.caption("The run waits for its turn." if view.state == protocol.QUEUED else "No stage has begun.")
-    for stage in view.stages:
-        _stage(stage)
+    with st.container(gap="xsmall"):
+        for stage in view.stages:
+            _stage(stage)
 
 
 def _stage(stage: StageView) -> None:

@@ -33,14 +33,15 @@ def model_field(form: Form, one: FormField, titles: dict[str, str]) -> str:
 def task_field(form: Form, one: FormField, settings: Settings) -> str:
     """Render the task: a built-in one or an own file, which is uploaded or named by its path."""
     current = str(st.session_state.setdefault(one.key, one.default))
-    choices = [*TASK_TITLES, OWN_FILE]
+    first, *others = TASK_TITLES
+    choices = [first, OWN_FILE, *others]
     picker = f"{one.key}.kind"
     st.session_state.setdefault(picker, OWN_FILE if current.startswith(OWN_FILE) else current)
     kind = options_widget(choices, lambda source: TASK_TITLES.get(source, "Own CSV, JSONL or parquet file"))(
         FormField(f"{one.path}.kind", one.setting, str, one.default)
     )
     source = _own_file(settings) if kind == OWN_FILE else kind
-    form.slots[one.path] = st.container()
+    form.add_slot(one)
     form.set(one.path, source)
     st.session_state[one.key] = source
     return str(source)

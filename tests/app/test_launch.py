@@ -89,6 +89,17 @@ def test_all_errors_at_once_beside_their_fields(open_page):
     assert app.button(key="launch_button").disabled
 
 
+def test_wrong_settings_do_not_hide_what_files_say(open_page):
+    app = open_page("launch")
+    app.number_input(key="launch.distillation.options.alpha").set_value(1.5)
+    app.number_input(key="launch.quantization.group_size").set_value(100)
+    app.run()
+    text = everything(app)
+    assert "2 settings need your attention" in text
+    assert "Distillation, alpha: must be at most 1: got 1.5." in text
+    assert "divisible by" in text
+
+
 def test_preflight_errors_stand_beside_their_fields(open_page):
     app = open_page("launch")
     app.number_input(key="launch.quantization.group_size").set_value(100).run()

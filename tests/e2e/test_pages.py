@@ -107,7 +107,7 @@ def test_all_errors_appear_beside_their_fields(page: Page, empty_app):
         field.press("Enter")
         settle(page)
     expect(page.get_by_text("must be at most 1: got 3.").first).to_be_visible()
-    expect(page.get_by_text("1 setting needs your attention")).to_be_visible()
+    expect(page.get_by_text("2 settings need your attention")).to_be_visible()
     expect(page.get_by_role("button", name="Launch", exact=True)).to_be_disabled()
 
 
