@@ -14,7 +14,7 @@ from dqf.evaluate.pareto import pareto_mask, step_line
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, SIZE, Axis, Floats
 from dqf.ui.charts import LEGEND, MARGIN
-from dqf.ui.theme import BITS_SYMBOLS, FRONTIER_COLOR, VARIANT_TITLES, faded, variant_color, variant_title
+from dqf.ui.theme import BITS_SYMBOLS, FRONTIER_COLOR, GRID_COLOR, VARIANT_TITLES, faded, variant_color, variant_title
 
 WEBGL_FROM = 800
 
@@ -136,7 +136,7 @@ def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
             text=[_hover(row, SIZE, y, LATENCY) for row in part.to_dict("records")],
             hovertemplate="%{text}<extra></extra>",
         )
-    axes = {"gridcolor": faded("#808080", 0.35), "showbackground": False}
+    axes = {"gridcolor": GRID_COLOR, "showbackground": False}
     figure.update_layout(
         height=height,
         margin=MARGIN,

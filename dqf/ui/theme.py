@@ -31,8 +31,9 @@ VARIANT_COLORS = {
 OTHER_COLOR = "#a0522d"
 FRONTIER_COLOR = "#8a90a0"
 INTERVAL_COLOR = "#6b7180"
+GRID_COLOR = "#8f95a3"
+"""Of the 3-D view: opaque, as WebGL draws see-through lines white."""
 BITS_SYMBOLS = {16: "circle", 8: "square", 4: "diamond", 3: "triangle-up", 2: "x"}
-BITS_SYMBOLS_3D = {16: "circle", 8: "square", 4: "diamond", 3: "cross", 2: "x"}
 
 STATES = {
     "queued": (":material/schedule:", "gray"),

@@ -140,3 +140,27 @@ def _click_point(page: Page, point) -> None:
     page.wait_for_timeout(200)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     settle(page)
+
+
+def test_an_uploaded_table_becomes_a_task(page: Page, empty_app):
+    rows = "\n".join(f"sentence number {i},{'good' if i % 2 else 'bad'}" for i in range(200))
+    open_page(page, empty_app, "launch")
+    page.get_by_role("combobox", name="Task").click()
+    page.get_by_role("option", name=re.compile("Own CSV")).click()
+    settle(page)
+    page.locator('input[type="file"]').set_input_files(
+        {"name": "../my data.csv", "mimeType": "text/csv", "buffer": f"text,label\n{rows}\n".encode()}
+    )
+    expect(page.get_by_role("textbox", name="Path of the file")).to_have_value(re.compile(r"/uploads/my-data-[0-9a-f]{8}\.csv$"))
+    expect(page.get_by_role("combobox", name="Text column", exact=True)).to_be_visible()
+    expect(page.get_by_text("All checks passed")).to_be_visible()
+
+
+def test_a_second_app_on_the_same_results_says_so_and_still_shows_them(page: Page, app_server, filled_app, filled_runs):
+    results = filled_runs["new"].parents[1]
+    open_page(page, app_server(results))
+    expect(page.get_by_text("The database is not available.", exact=False)).to_be_visible()
+    expect(page.get_by_text("one app at a time", exact=False)).to_be_visible()
+    expect(page.get_by_text("Verified").first).to_be_visible()
+    open_page(page, page.url.rstrip("/"), f"runs?run={filled_runs['failed'].name}")
+    expect(page.get_by_text("The run is failed.")).to_be_visible()
