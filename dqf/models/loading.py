@@ -222,7 +222,7 @@ def _has_trained_head(name: str, task: Task) -> bool:
 def _reorder_labels(model: PreTrainedModel, task: Task) -> None:
     """Bring a checkpoint's outputs into the task's label order, where its names say that they differ."""
     id2label = dict(model.config.id2label or {})
-    names = [str(id2label[i]).lower().replace(" ", "_") for i in sorted(id2label)]
+    names = [str(name).lower().replace(" ", "_") for _, name in sorted(id2label.items(), key=lambda pair: int(pair[0]))]
     wanted = [label.lower().replace(" ", "_") for label in task.labels]
     if sorted(names) != sorted(wanted) or names == wanted:
         return
