@@ -151,7 +151,9 @@ def test_an_uploaded_table_becomes_a_task(page: Page, empty_app):
     page.locator('input[type="file"]').set_input_files(
         {"name": "../my data.csv", "mimeType": "text/csv", "buffer": f"text,label\n{rows}\n".encode()}
     )
-    expect(page.get_by_role("textbox", name="Path of the file")).to_have_value(re.compile(r"/uploads/my-data-[0-9a-f]{8}\.csv$"))
+    expect(page.get_by_role("textbox", name="Path of the file")).to_have_value(
+        re.compile(r"/uploads/my-data-[0-9a-f]{8}\.csv$")
+    )
     expect(page.get_by_role("combobox", name="Text column", exact=True)).to_be_visible()
     expect(page.get_by_text("All checks passed")).to_be_visible()
 
