@@ -128,7 +128,8 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
         else quantize_student(context, sources[one.source], one.bits, f"quantize:{one.variant_id}")
         for one in variants
     }
-    measured = [_measure(context, one, made[one.variant_id]) for one in variants]
+    chosen: dict[tuple[bool, int], str] = {}
+    measured = [_measure(context, one, made[one.variant_id], chosen) for one in variants]
     benchmark = time_variants(
         context,
         {
@@ -142,13 +143,22 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     return result
 
 
-def _measure(context: Context, one: Planned, source: Output) -> Measured:
-    """Export a variant, verify it and predict with it."""
+def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[bool, int], str]) -> Measured:
+    """Export a variant, verify it and predict with it.
+
+    Args:
+        context: of the run.
+        one: the variant.
+        source: its model folder.
+        chosen: runtimes of the shapes seen before, by (is the teacher, bits); this one's is added.
+    """
     config = context.config
     quantizer = config.quantization.quantizer if one.bits < 16 else None
     facts = {"variant": one.variant, "bits": one.bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
-    verification = choose_runtime(context, export, f"verify:{one.variant_id}")
+    shape = (one.variant == "teacher", one.bits)
+    verification = choose_runtime(context, export, f"verify:{one.variant_id}", chosen.get(shape))
+    chosen[shape] = read_verification(verification)["chosen"]
     evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")
     model = config.teacher.model if one.variant == "teacher" else config.student.model
     if model == TEACHER_LAYERS:

@@ -31,8 +31,10 @@ def candidates(artifact: Artifact, device: str, wanted: str) -> list[registry.En
     ]
     chosen = found if wanted == "auto" else [entry for entry in found if entry.name == wanted]
     if not chosen and wanted != "auto":
-        # A runtime for packed weights cannot load FP16 files and the other way round: fall back to all that can.
-        chosen = [entry for entry in found if entry.name.split("-")[0] == wanted.split("-")[0]] or found
+        # A runtime for packed weights cannot load FP16 files and the other way round: take its nearest relative.
+        family, precision = wanted.split("-")[0], registry.get("runtime", wanted).facts["precision"]
+        relatives = [entry for entry in found if entry.name.split("-")[0] == family]
+        chosen = [entry for entry in relatives if entry.facts["precision"] == precision] or relatives or found
     if not chosen:
         raise UserError(f"some runtime must be able to load the artifact: none can load {form} weights on {device}.")
     return chosen

@@ -34,8 +34,16 @@ ORDER = ("FP32", "BF16", "INT8")
 FILE = "verification.json"
 
 
-def choose_runtime(context: Context, export: Output, stage: str) -> Output:
+def choose_runtime(context: Context, export: Output, stage: str, prefer: str | None = None) -> Output:
     """Return a folder with `verification.json`: all candidates measured, and the chosen runtime.
+
+    Args:
+        context: of the run.
+        export: output of the export stage.
+        stage: id of this stage.
+        prefer: runtime already chosen for a variant of the same shape and bits. If this artifact's logits
+            agree there too it is taken without looking further, so that such variants differ in their
+            weights alone.
 
     Raises:
         UserError: no runtime reproduces the in-memory model's logits.
@@ -48,10 +56,11 @@ def choose_runtime(context: Context, export: Output, stage: str) -> Output:
         entries = candidates(open_artifact(artifact), device, context.config.measurement.runtime)
         probe = context.task.evaluation.take(list(range(len(reference))))
         write_examples(probe, folder / "probe.json")
+        preferred = [entry for entry in entries if entry.name == prefer]
         rows: list[dict[str, Any]] = []
         served: list[Served] = []
         try:
-            for at, entry in enumerate(entries):
+            for at, entry in enumerate([*preferred, *(entry for entry in entries if entry.name != prefer)]):
                 context.reporter.progress(at, len(entries) + 1)
                 row: dict[str, Any] = {
                     "runtime": entry.name,
@@ -74,6 +83,8 @@ def choose_runtime(context: Context, export: Output, stage: str) -> Output:
                 if not row["faithful"]:
                     served.remove(one)
                     one.close()
+                elif entry.name == prefer:
+                    break
             _time(rows, served, len(reference))
         finally:
             for one in served:
@@ -98,6 +109,7 @@ def choose_runtime(context: Context, export: Output, stage: str) -> Output:
 
     facts = {
         "runtime": context.config.measurement.runtime,
+        "prefer": prefer,
         **context.data_facts(),
         **context.numerics(),
         "openvino": versions().get("openvino", ""),

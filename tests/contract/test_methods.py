@@ -87,7 +87,7 @@ def quantize_weight(weight, granularity, hessian, config):
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def dummy_method(tmp_path, monkeypatch):
     """Add a quantizer as one file in a folder of its own, and take it away again."""
     import dqf.methods.quantizers as package

@@ -28,7 +28,7 @@ from dqf.settings import load_settings
 from dqf.training import predict
 from tests.support.tiny import write_bert, write_llama
 
-TEXTS = tuple(f"the film was great and kind number {i}" for i in range(6)) + ("awful", "the the the the book", "dull 7")
+TEXTS = (*tuple(f"the film was great and kind number {i}" for i in range(6)), "awful", "the the the the book", "dull 7")
 PAIRS = tuple(f"the book was {word}" for word in ("cold", "warm", "grim")) * 3
 
 

@@ -14,7 +14,7 @@ def tiny_root(tmp_path_factory):
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_env(tiny_root, monkeypatch):
     """Allow the tiny folder and use one thread."""
     for name, value in {"DQF_MODEL_DIRS": tiny_root, "DQF_DATA_DIR": tiny_root, "DQF_THREADS": 1}.items():
@@ -23,6 +23,6 @@ def tiny_env(tiny_root, monkeypatch):
     return tiny_root
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tiny_env, tmp_path):
     return load_settings(tmp_path / "results")

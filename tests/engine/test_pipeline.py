@@ -46,7 +46,11 @@ def same_predictions(one, other, result):
 def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(settings, tiny_env):
     run_dir, result = launch(settings, tiny_env)
     assert [row["variant"] for row in result["variants"]] == [
-        "teacher", "student-ft", "student-kd", "student-ptq", "student-dqf"
+        "teacher",
+        "student-ft",
+        "student-kd",
+        "student-ptq",
+        "student-dqf",
     ]
     assert set(caches(result).values()) == {"miss"}
     for row in result["variants"]:
@@ -80,8 +84,12 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
 
 
 def test_students_cut_from_the_teacher_and_plain_rounding(settings, tiny_env):
-    _, result = launch(settings, tiny_env, student={"model": "teacher-layers", "keep_layers": "0,3"},
-                       quantization={"quantizer": "rtn", "bits": [8]})
+    _, result = launch(
+        settings,
+        tiny_env,
+        student={"model": "teacher-layers", "keep_layers": "0,3"},
+        quantization={"quantizer": "rtn", "bits": [8]},
+    )
     teacher, student = result["variants"][0], result["variants"][1]
     assert student["params"] < teacher["params"]
     assert result["variants"][-1]["quantizer"] == "rtn"
@@ -90,16 +98,28 @@ def test_students_cut_from_the_teacher_and_plain_rounding(settings, tiny_env):
 def test_regression_with_pairs(settings, tiny_env):
     rng = np.random.default_rng(0)
     words = ["great", "awful", "film", "book"]
-    frame = pd.DataFrame({"a": [f"the {words[i % 4]} number {i}" for i in range(120)],
-                          "b": [f"the {words[i // 4 % 4]}" for i in range(120)], "score": rng.random(120) * 5})
+    frame = pd.DataFrame(
+        {
+            "a": [f"the {words[i % 4]} number {i}" for i in range(120)],
+            "b": [f"the {words[i // 4 % 4]}" for i in range(120)],
+            "score": rng.random(120) * 5,
+        }
+    )
     frame.to_parquet(tiny_env / "pairs.parquet")
     _, result = launch(
-        settings, tiny_env,
-        task={"source": f"file:{tiny_env / 'pairs.parquet'}", "text_column": "a", "text_pair_column": "b",
-              "label_column": "score"},
+        settings,
+        tiny_env,
+        task={
+            "source": f"file:{tiny_env / 'pairs.parquet'}",
+            "text_column": "a",
+            "text_pair_column": "b",
+            "label_column": "score",
+        },
+        measurement={"runtime": "auto"},
     )
     assert result["task"]["kind"] == "regression"
     assert all(row["verified"] for row in result["variants"])
+    assert len(result["variants"][0]["runtime_candidates"]) >= 4
 
 
 def test_same_config_and_seed_twice_without_a_shared_cache(tiny_env, tmp_path):
@@ -116,7 +136,10 @@ def start_worker(run_dir, settings):
     environment = {**os.environ, "DQF_RESULTS_DIR": str(settings.results_dir)}
     with (run_dir / "worker.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "dqf.jobs.worker", str(run_dir)], stdout=log, stderr=log, env=environment,
+            [sys.executable, "-m", "dqf.jobs.worker", str(run_dir)],
+            stdout=log,
+            stderr=log,
+            env=environment,
             start_new_session=True,
         )
 
@@ -186,8 +209,16 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
         encoded = Encoder(model.tokenizer_json, 32)(task.train)
         for stop in (*stops, None):
             try:
-                train(model.model, encoded, model.pad_id, hard_label_loss(task), Recipe(3, 1e-3, 8, 5),
-                      torch.device("cpu"), tmp_path / f"checkpoint-{len(stops)}.pt", StopsAt(stop))
+                train(
+                    model.model,
+                    encoded,
+                    model.pad_id,
+                    hard_label_loss(task),
+                    Recipe(3, 1e-3, 8, 5),
+                    torch.device("cpu"),
+                    tmp_path / f"checkpoint-{len(stops)}.pt",
+                    StopsAt(stop),
+                )
             except Cancelled:
                 model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
         return model.model.state_dict()

@@ -11,7 +11,7 @@ from dqf.settings import load_settings
 from tests.support.tiny import write_csv
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path))
     return load_settings(tmp_path / "results")

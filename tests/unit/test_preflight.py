@@ -9,7 +9,7 @@ from dqf.settings import load_settings
 from tests.support.tiny import tiny_config
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("DQF_MODEL_DIRS", str(tmp_path))
     monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path))

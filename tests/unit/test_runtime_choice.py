@@ -1,0 +1,48 @@
+import pytest
+
+from dqf.runtimes._select import candidates
+from dqf.stages.verify import _choose
+
+
+class Fake:
+    def __init__(self, packed):
+        self.is_packed, self.has_graph = packed, True
+
+
+def row(runtime, precision, ms, faithful=True):
+    return {"runtime": runtime, "precision": precision, "latency_ms_p50": ms, "faithful": faithful}
+
+
+def test_the_fastest_faithful_runtime_wins():
+    rows = [row("a", "FP32", 9.0), row("b", "BF16", 5.0), row("c", "INT8", 1.0, faithful=False)]
+    assert _choose(rows)["runtime"] == "b"
+
+
+def test_a_less_exact_runtime_must_be_clearly_faster():
+    assert _choose([row("a", "BF16", 1.05), row("b", "INT8", 1.0)])["runtime"] == "a"
+    assert _choose([row("a", "BF16", 1.2), row("b", "INT8", 1.0)])["runtime"] == "b"
+
+
+def test_no_faithful_runtime_is_no_choice():
+    assert _choose([row("a", "FP32", 1.0, faithful=False)]) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "packed", "expected"),
+    [
+        ("openvino-bf16", False, ["openvino-bf16"]),
+        ("openvino-bf16", True, ["openvino-packed"]),
+        ("openvino-int8", True, ["openvino-int8"]),
+        ("torch-packed", False, ["torch-bf16"]),
+    ],
+)
+def test_a_wanted_runtime_stands_for_its_nearest_relative(wanted, packed, expected):
+    assert [entry.name for entry in candidates(Fake(packed), "cpu", wanted)] == expected
+
+
+def test_auto_tries_every_runtime_that_can_load_the_form():
+    for packed in (False, True):
+        names = [entry.name for entry in candidates(Fake(packed), "cpu", "auto")]
+        assert len(names) >= 4
+        assert {name.split("-")[0] for name in names} == {"openvino", "torch"}
+    assert all(entry.name.startswith("torch") for entry in candidates(Fake(False), "cuda", "auto"))
