@@ -16,9 +16,11 @@ import psutil
 
 from dqf.errors import UserError
 from dqf.jobs import actions
-from dqf.jobs.protocol import LIVE_STATES, SUCCEEDED, find_run, read_json, run_state, write_json
+from dqf.jobs.protocol import LIVE_STATES, SUCCEEDED, find_run, read_events, read_json, run_state, write_json
+from dqf.jobs.views import read_run
 from dqf.presets import preset_config, preset_names
 from dqf.settings import Settings, load_settings
+from dqf.terminal import ProgressPrinter, result_table
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 90
@@ -101,29 +103,21 @@ def stop_app(settings: Settings) -> int:
 
 def follow(settings: Settings, run_id: str, address: str) -> int:
     """Print a run's progress until it ends, then its table; return the exit code."""
-    from dqf.cli_table import print_result
-    from dqf.jobs.views import read_run
-
     run_dir = find_run((settings.runs_dir,), run_id)
-    shown = ""
-    began = last = time.monotonic()
-    while run_state(run_dir) in LIVE_STATES:
-        view = read_run(run_dir)
-        current = next((stage for stage in view.stages if stage.status == "running"), None)
-        if current is not None:
-            done = sum(stage.status == "done" for stage in view.stages)
-            step = f", step {current.step} of {current.total}" if current.total else ""
-            eta = f", {current.eta_s:.0f} s to go in this stage" if current.eta_s else ""
-            if current.title != shown or time.monotonic() - last > 5:
-                shown, last = current.title, time.monotonic()
-                print(f"  {last - began:5.0f} s  {done + 1}/{len(view.stages)}  {current.title}{step}{eta}", flush=True)
-        time.sleep(0.5)
+    printer, seen, began = ProgressPrinter(sys.stdout), -1, time.monotonic()
     state = run_state(run_dir)
+    while state in LIVE_STATES:
+        time.sleep(0.5)
+        state = run_state(run_dir)
+        for event in read_events(run_dir, seen):
+            seen = event.seq
+            printer(event)
+    printer.finish()
     if state != SUCCEEDED:
-        print(f"The run {state}: {read_run(run_dir).error or 'see ' + str(run_dir / 'worker.log')}", file=sys.stderr)
+        print(f"The run {state}: {read_run(run_dir).error or f'see {run_dir}/worker.log'}", file=sys.stderr)
         return 1
     print(f"\nDone in {time.monotonic() - began:.0f} s.\n")
-    print_result(read_json(run_dir / "result.json"))
+    print(result_table(read_json(run_dir / "result.json")))
     print(f"\nThe app goes on at {address} (stop it with `make stop`).")
     return 0
 

@@ -50,7 +50,6 @@ def export_artifact(context: Context, source: Output, variant: dict[str, Any], s
             save_weights(target, state)
         params = parameter_count(classifier.model)
         inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(classifier.model) else [])]
-        context.reporter.message("Writing the OpenVINO graph.")
         graph_error = _export_graph(classifier, inputs, packed, target)
         packed_params = sum(one.shape[0] * one.shape[1] for one in packed.values())
         write_manifest(

@@ -140,3 +140,39 @@ def test_padding_is_on_the_right_and_masked():
         length = len(data.ids[row])
         assert batch["attention_mask"][row].sum() == length
         assert (batch["input_ids"][row, length:] == 9).all()
+
+
+def write_glue(root, name, columns, labels, splits):
+    folder = root / "glue" / name
+    folder.mkdir(parents=True)
+    for split in splits:
+        frame = pd.DataFrame({column: [f"{column} {split} {i}" for i in range(60)] for column in columns})
+        frame["label"] = [labels[i % len(labels)] for i in range(60)]
+        frame["idx"] = range(60)
+        frame.to_parquet(folder / f"{split}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "labels", "validation", "metric"),
+    [
+        ("sst2", ["sentence"], [0, 1], "validation", "accuracy"),
+        ("mnli", ["premise", "hypothesis"], [0, 1, 2], "validation_matched", "accuracy"),
+        ("stsb", ["sentence1", "sentence2"], [0.0, 2.5, 5.0], "validation", "pearson_spearman"),
+        ("cola", ["sentence"], [0, 1], "validation", "matthews_corrcoef"),
+    ],
+)
+def test_glue_from_a_folder_in_hub_layout(tmp_path, settings, name, columns, labels, validation, metric):
+    write_glue(tmp_path, name, columns, labels, ["train", validation])
+    task = load_task(RunConfig.from_dict({"task": {"source": f"glue:{name}"}}), settings)
+    assert task.metric == metric
+    assert (task.train.pairs is not None) == (len(columns) == 2)
+    assert task.outputs == (1 if name == "stsb" else len(labels))
+    assert len(task.evaluation) == 60
+    assert "Reduced training set" in task.note
+
+
+def test_glue_without_folder_and_hub_says_what_to_do(settings, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    with pytest.raises(UserError, match="DQF_DATA_DIR"):
+        load_task(RunConfig.from_dict({"task": {"source": "glue:rte"}}), settings)
