@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from dqf.jobs import protocol
 from tests.e2e.conftest import open_page, settle
 
-MINUTES = 10
+MINUTES = 20
 TINY = (
     ("Training rows", "64"),
     ("Evaluation rows", "40"),
