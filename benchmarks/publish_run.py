@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-KEPT = ("config.json", "result.json", "latency.parquet", "predictions", "receipts")
+KEPT = ("config.json", "events.jsonl", "result.json", "latency.parquet", "predictions", "receipts")
 
 
 def main() -> None:

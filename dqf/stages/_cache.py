@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
+import gc
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,7 @@ class StageCache:
                 partial = folder.with_name(f"{key}.partial")
                 partial.mkdir(parents=True, exist_ok=True)
                 metrics = work(partial)
+                _give_back_memory()
                 write_json(partial / DONE, {"stage": kind, "config": dict(config), "metrics": metrics})
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
@@ -98,7 +101,7 @@ class StageCache:
         self.reporter.stage_done(stage, cache, seconds, metrics)
         return Output(key, folder, metrics, cache)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
         """Hold the key, so that two runs never do the same work at once; the second waits and finds it done."""
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +114,13 @@ class StageCache:
                     self.reporter.check_cancelled()
                     time.sleep(0.5)
             yield
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system: the next stage's work is done by other processes."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _read_done(folder: Path) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ MARGIN = 0.10
 TIMED_ROUNDS = 40
 TRIAL_ROUNDS = 4
 HOPELESS = 2.0
-"""A candidate this many times slower than the fastest after the trial rounds is timed no further."""
+"""A candidate this many times slower than the fastest in its trial rounds is timed no further."""
 ORDER = ("FP32", "BF16", "INT8")
 FILE = "verification.json"
 
@@ -58,7 +58,7 @@ def choose_runtime(context: Context, export: Output, stage: str, prefer: str | N
         write_examples(probe, folder / "probe.json")
         preferred = [entry for entry in entries if entry.name == prefer]
         rows: list[dict[str, Any]] = []
-        served: list[Served] = []
+        served: dict[str, Served] = {}
         try:
             for at, entry in enumerate([*preferred, *(entry for entry in entries if entry.name != prefer)]):
                 context.reporter.progress(at, len(entries) + 1)
@@ -73,21 +73,23 @@ def choose_runtime(context: Context, export: Output, stage: str, prefer: str | N
                     one = Served(
                         artifact, entry.name, context.threads, device, folder / "serving.log", context.reporter
                     )
-                    served.append(one)
-                    one.encode(folder / "probe.json")
-                    logits = one.logits(folder / "logits.npy")
                 except ServingError as error:
                     row["error"] = str(error)
                     continue
-                row |= agreement(reference, logits, context.task.kind == REGRESSION)
-                if not row["faithful"]:
-                    served.remove(one)
-                    one.close()
-                elif entry.name == prefer:
+                served[entry.name] = one
+                try:
+                    one.encode(folder / "probe.json")
+                    row |= agreement(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
+                    if row["faithful"]:
+                        row["latency_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
+                except ServingError as error:
+                    row |= {"error": str(error), "faithful": False}
+                _drop_hopeless(rows, served)
+                if row["faithful"] and entry.name == prefer:
                     break
             _time(rows, served, len(reference))
         finally:
-            for one in served:
+            for one in served.values():
                 one.close()
         (folder / "probe.json").unlink()
         chosen = _choose(rows)
@@ -134,18 +136,22 @@ def agreement(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -
     }
 
 
-def _time(rows: list[dict[str, Any]], served: list[Served], examples: int) -> None:
-    """Time the faithful candidates interleaved, one example at a time."""
-    times: dict[str, list[float]] = {one.runtime: [] for one in served}
-    racing = served
-    for at in range(TIMED_ROUNDS):
-        for one in racing:
-            times[one.runtime].append(one.time_ms(at % examples))
-        if at + 1 == TRIAL_ROUNDS:
-            fastest = min((min(ms) for ms in times.values()), default=0.0)
-            racing = [one for one in served if min(times[one.runtime]) <= HOPELESS * fastest]
+def _drop_hopeless(rows: list[dict[str, Any]], served: dict[str, Served]) -> None:
+    """End the processes that cannot win, so that only few models are in memory at a time."""
+    fastest = min((row["latency_ms_p50"] for row in rows if row["faithful"]), default=0.0)
     for row in rows:
-        if times.get(row["runtime"]):
+        if row["runtime"] in served and not (row["faithful"] and row["latency_ms_p50"] <= HOPELESS * fastest):
+            served.pop(row["runtime"]).close()
+
+
+def _time(rows: list[dict[str, Any]], served: dict[str, Served], examples: int) -> None:
+    """Time the candidates left interleaved, one example at a time."""
+    times: dict[str, list[float]] = {name: [] for name in served}
+    for at in range(TIMED_ROUNDS):
+        for name, one in served.items():
+            times[name].append(one.time_ms(at % examples))
+    for row in rows:
+        if row["runtime"] in times:
             row["latency_ms_p50"] = float(np.median(times[row["runtime"]]))
 
 
