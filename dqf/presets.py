@@ -24,7 +24,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         "starter",
         "Starter: MiniLM-L6 learns from SmolLM2-135M",
-        "Classifies BBC headlines into 5 topics; needs no model hub and about 5 minutes on 2 cores.",
+        "Classifies BBC headlines into 5 topics; needs no model hub and about 7 minutes on 2 cores.",
         {},
     ),
     Preset(
