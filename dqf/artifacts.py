@@ -1,7 +1,9 @@
 """The folder that ships: weights, tokenizer, topology and a manifest; read without torch.
 
 ```
-model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.scale, W.zero_point
+model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.scale,
+                    W.zero_point (packed, asymmetric only), W.input_scale and W.int8_scale
+                    (where the method has one, where its inputs were calibrated)
 dqf.json            manifest: task, inputs, what is quantized how, SHA-256 of the weight files
 config.json         transformers config
 tokenizer.json      fast tokenizer
@@ -16,10 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +30,16 @@ from safetensors.numpy import load_file, save_file
 from dqf.errors import UserError
 from dqf.quant.packing import pack, packed_size_bytes, unpack
 
+if TYPE_CHECKING:
+    from dqf.quant.qparams import QuantizedWeight
+
 FORMAT = "dqf-artifact"
 VERSION = 1
 WEIGHTS = "model.safetensors"
 GRAPH_XML = "graph.xml"
 GRAPH_BIN = "graph.bin"
 MANIFEST = "dqf.json"
+PARTS = ("codes", "scale", "zero_point", "input_scale", "int8_scale")
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,27 @@ class Packed:
         bits: per code.
         group_size: weights that share a scale; 0 for the whole row.
         symmetric: no zero points are stored.
+        input_scale: the layer's input is divided by a stored vector first.
+        int8_scale: a vector is stored that inputs are divided by before they are rounded to INT8, should
+            the runtime compute in integers.
     """
 
     shape: tuple[int, int]
     bits: int
     group_size: int
     symmetric: bool
+    input_scale: bool = False
+    int8_scale: bool = False
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Packed:
+        """Return it from the plain data of a manifest."""
+        rows, columns = data["shape"]
+        return cls(**{**data, "shape": (rows, columns)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "shape": list(self.shape)}
 
     @property
     def groups(self) -> int:
@@ -59,10 +80,11 @@ class Packed:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of codes, scales and zero points."""
+        """Bytes of codes, scales, zero points and input scale."""
         count, groups = self.shape[0] * self.shape[1], self.shape[0] * self.groups
         zero_points = 0 if self.symmetric else packed_size_bytes(groups, self.bits)
-        return packed_size_bytes(count, self.bits) + 2 * groups + zero_points
+        vectors = 2 * self.shape[1] * (self.input_scale + self.int8_scale)
+        return packed_size_bytes(count, self.bits) + 2 * groups + zero_points + vectors
 
 
 @dataclass(frozen=True)
@@ -80,15 +102,17 @@ class Artifact:
     @cached_property
     def packed(self) -> dict[str, Packed]:
         """Quantized weights by parameter name."""
-        return {
-            name: Packed(tuple(one["shape"]), one["bits"], one["group_size"], one["symmetric"])
-            for name, one in self.manifest["quantized"].items()
-        }
+        return {name: Packed.from_dict(one) for name, one in self.manifest["quantized"].items()}
 
     @property
     def is_packed(self) -> bool:
         """Whether any weight is quantized."""
         return bool(self.packed)
+
+    @property
+    def has_int8_scales(self) -> bool:
+        """Whether inputs were calibrated for computing in INT8."""
+        return any(one.int8_scale for one in self.packed.values())
 
     @property
     def has_graph(self) -> bool:
@@ -113,7 +137,7 @@ class Artifact:
         """Return all weights as float32, quantized ones expanded."""
         stored = self.tensors()
         weights = {name: dequantize(name, packed, stored) for name, packed in self.packed.items()}
-        inside = {f"{name}.{part}" for name in self.packed for part in ("codes", "scale", "zero_point")}
+        inside = {f"{name}.{part}" for name in self.packed for part in PARTS}
         for name, tensor in stored.items():
             if name not in inside:
                 weights[name] = tensor.astype(np.float32)
@@ -121,7 +145,14 @@ class Artifact:
 
 
 def dequantize(name: str, packed: Packed, stored: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Return the float32 (rows, columns) matrix of a packed weight."""
+    """Return the float32 (rows, columns) matrix of a packed weight, as it acts on the layer's own input."""
+    weight = _from_codes(name, packed, stored)
+    if packed.input_scale:
+        weight /= stored[f"{name}.input_scale"].astype(np.float32)
+    return weight
+
+
+def _from_codes(name: str, packed: Packed, stored: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     rows, columns = packed.shape
     codes = unpack(stored[f"{name}.codes"], packed.bits, rows * columns).reshape(rows, packed.groups, -1)
     scale = stored[f"{name}.scale"].astype(np.float32)[:, :, None]
@@ -132,14 +163,29 @@ def dequantize(name: str, packed: Packed, stored: Mapping[str, NDArray[Any]]) ->
     return np.asarray(shifted * scale, dtype=np.float32).reshape(rows, columns)
 
 
-def packed_tensors(
-    name: str, codes: NDArray[np.uint8], scale: NDArray[np.float16], zero_point: NDArray[np.uint8] | None, bits: int
-) -> dict[str, NDArray[Any]]:
-    """Return the tensors that store one quantized weight."""
-    tensors: dict[str, NDArray[Any]] = {f"{name}.codes": pack(codes, bits), f"{name}.scale": scale}
-    if zero_point is not None:
-        tensors[f"{name}.zero_point"] = pack(zero_point, bits)
-    return tensors
+def packed_tensors(name: str, weight: QuantizedWeight) -> tuple[Packed, dict[str, NDArray[Any]]]:
+    """Return how one quantized weight is stored, and the tensors that store it."""
+    rows, columns = weight.codes.shape
+    bits, group_size = weight.granularity.bits, weight.granularity.group_size
+    tensors: dict[str, NDArray[Any]] = {
+        f"{name}.codes": pack(weight.codes.cpu().numpy(), bits),
+        f"{name}.scale": weight.scale.cpu().numpy(),
+    }
+    if weight.zero_point is not None:
+        tensors[f"{name}.zero_point"] = pack(weight.zero_point.cpu().numpy(), bits)
+    if weight.input_scale is not None:
+        tensors[f"{name}.input_scale"] = weight.input_scale.cpu().numpy()
+    if weight.int8_scale is not None:
+        tensors[f"{name}.int8_scale"] = weight.int8_scale.cpu().numpy()
+    packed = Packed(
+        (rows, columns),
+        bits,
+        group_size,
+        symmetric=weight.zero_point is None,
+        input_scale=weight.input_scale is not None,
+        int8_scale=weight.int8_scale is not None,
+    )
+    return packed, tensors
 
 
 def save_weights(folder: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dqf import registry
-from dqf.data.catalog import check_task_source
+from dqf.data.catalog import check_calibration_source, check_task_source
 from dqf.errors import ConfigError, FieldError, did_you_mean
 from dqf.fields import build, section, setting
 from dqf.models.catalog import TEACHER_LAYERS, check_model_source, parse_keep_layers
@@ -186,6 +186,15 @@ class QuantizationConfig:
     bits: tuple[int, ...] = setting(
         (4,), "Bits", "Bits per weight; several make several variants.", choices=BITS, flag="--bits"
     )
+    average_bits: float = setting(
+        0.0,
+        "Mixed precision, average bits",
+        "Adds variants whose layers have 8, 4, 3 or 2 bits, chosen by measured sensitivity, with at most this many "
+        "bits on average; 0 adds none.",
+        minimum=0,
+        maximum=8,
+        flag="--average-bits",
+    )
     group_size: int = setting(
         32,
         "Group size",
@@ -200,13 +209,45 @@ class QuantizationConfig:
     embeddings: bool = setting(
         True, "Quantize embeddings", "Quantize nn.Embedding tables too.", flag="--embeddings", advanced=True
     )
+    head: bool = setting(
+        True,
+        "Quantize head",
+        "Quantize the linear layers outside the transformer blocks too: classification head, pooler.",
+        flag="--head",
+        advanced=True,
+    )
+    calibration: str = setting(
+        "training",
+        "Calibration data",
+        "training (the task's training rows), c4 (a sample of C4), or file:PATH with a column `text`.",
+        flag="--calibration",
+        advanced=True,
+    )
     calibration_samples: int = setting(
         128,
         "Calibration samples",
-        "Training examples shown to methods that need calibration.",
+        "Texts shown to the quantizer.",
         minimum=1,
         maximum=100_000,
         flag="--calibration-samples",
+        advanced=True,
+    )
+    calibration_length: int = setting(
+        0,
+        "Calibration length",
+        "Calibration texts are cut to this many tokens; 0 takes the task's longest input.",
+        minimum=0,
+        maximum=8192,
+        flag="--calibration-length",
+        advanced=True,
+    )
+    calibration_seed: int = setting(
+        0,
+        "Calibration seed",
+        "Seed of which texts are drawn.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--calibration-seed",
         advanced=True,
     )
     options: dict[str, Any] = field(default_factory=dict)
@@ -321,6 +362,26 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
         options = registry.get(kind, chosen).options(part.options, f"{name}.options", errors)
         filled = dataclasses.replace(part, options=dataclasses.asdict(options))
         config = dataclasses.replace(config, **{name: filled})
+    method = config.quantization.quantizer
+    if method in registry.names("quantizer"):
+        makes = registry.get("quantizer", method).facts.get("bits", BITS)
+        for bits in config.quantization.bits:
+            if bits not in makes:
+                allowed = ", ".join(map(str, makes))
+                errors.append(
+                    FieldError(
+                        "quantization.bits", f"of {method} must be {allowed}: got {bits}; choose another quantizer."
+                    )
+                )
+        if config.quantization.average_bits and set(makes) != set(BITS):
+            errors.append(
+                FieldError("quantization.average_bits", f"needs a quantizer of 8, 4, 3 and 2 bits: got {method}.")
+            )
+    if 0 < config.quantization.average_bits < min(BITS):
+        given = config.quantization.average_bits
+        errors.append(
+            FieldError("quantization.average_bits", f"must be 0 or {min(BITS)} to {max(BITS)}: got {given:g}.")
+        )
     runtime = config.measurement.runtime
     if runtime != "auto" and runtime not in registry.names("runtime"):
         known = ("auto", *registry.names("runtime"))
@@ -339,6 +400,7 @@ def _check_sources(config: RunConfig, errors: list[FieldError]) -> None:
         ("task.source", check_task_source(config.task.source)),
         ("teacher.model", check_model_source(config.teacher.model, teacher_layers=False)),
         ("student.model", check_model_source(config.student.model, teacher_layers=True)),
+        ("quantization.calibration", check_calibration_source(config.quantization.calibration)),
     ):
         if message:
             errors.append(FieldError(path, message))

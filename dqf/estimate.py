@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
-from dqf.quant.packing import packed_size_bytes
 from dqf.settings import Settings
 
 WORDS_TO_TOKENS = 1.4
@@ -28,7 +27,7 @@ class VariantEstimate:
     """What one variant will weigh."""
 
     variant: str
-    bits: int
+    bits: float
     params: int
     size_bytes: int
     compression_ratio: float
@@ -84,7 +83,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if student is None:
             notes.append(f"{config.student.model} is read from the hub when the run starts: not in this estimate.")
     work = _work(config, settings, notes)
-    runs = 3 + 2 * len(config.quantization.bits)
+    widths = _bit_widths(config)
+    runs = 3 + 2 * len(widths)
     seconds = 20.0 + runs * 4 * PROCESS_START_S
     memory = RUNTIME_BYTES
     disk = 50_000_000
@@ -101,7 +101,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         seconds += 2 * _training_s(student, student.params, rows, steps, work, settings)
         seconds += _inference_s(student, runs * work.eval_rows, work, settings)
         memory = max(memory, RUNTIME_BYTES + 16 * student.params)
-        disk += student.params * (12 + 4 * len(config.quantization.bits))
+        disk += student.params * (12 + 4 * len(widths))
     return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
 
 
@@ -133,20 +133,26 @@ def _variants(config: RunConfig, teacher: ModelShape | None, student: ModelShape
         return ()
     baseline = 2 * teacher.params
 
-    def one(variant: str, bits: int, shape: ModelShape) -> VariantEstimate:
+    def one(variant: str, bits: float, shape: ModelShape) -> VariantEstimate:
         size = 2 * shape.params if bits == 16 else packed_bytes(config, shape, bits)
         return VariantEstimate(variant, bits, shape.params, size, baseline / size)
 
     rows = [one("teacher", 16, teacher), one("student-ft", 16, student), one("student-kd", 16, student)]
-    for bits in config.quantization.bits:
+    for bits in _bit_widths(config):
         rows += [one("student-ptq", bits, student), one("student-dqf", bits, student)]
     return tuple(rows)
 
 
-def packed_bytes(config: RunConfig, shape: ModelShape, bits: int) -> int:
+def _bit_widths(config: RunConfig) -> list[float]:
+    """Return the bits of the quantized variants; the average, where they are mixed."""
+    quantization = config.quantization
+    return [*quantization.bits, *([quantization.average_bits] if quantization.average_bits else [])]
+
+
+def packed_bytes(config: RunConfig, shape: ModelShape, bits: float) -> int:
     """Return the bytes of a packed file: codes, FP16 scales, zero points, and the rest in FP16."""
     quantization = config.quantization
     packed = shape.linear_params + (shape.embedding_params if quantization.embeddings else 0)
     groups = packed // (quantization.group_size or shape.hidden)
-    zero_points = 0 if quantization.symmetric else packed_size_bytes(groups, bits)
-    return packed_size_bytes(packed, bits) + 2 * groups + zero_points + 2 * (shape.params - packed)
+    zero_points = 0.0 if quantization.symmetric else groups * bits / 8
+    return round(packed * bits / 8 + 2 * groups + zero_points) + 2 * (shape.params - packed)

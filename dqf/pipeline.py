@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,18 @@ from dqf.stages.verify import choose_runtime, read_verification
 
 @dataclass(frozen=True)
 class Planned:
-    """A variant to be made: which student it comes from and with how many bits."""
+    """A variant to be made: which student it comes from, and with how many bits (on average, where mixed)."""
 
     variant_id: str
     variant: str
     source: str
-    bits: int
+    bits: float
+    mixed: bool = False
+
+    @property
+    def label(self) -> str:
+        """How its bits are told in names: `4bit`, `mixed3.5bit`."""
+        return f"{'mixed' if self.mixed else ''}{self.bits:g}bit"
 
 
 def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
@@ -49,9 +55,13 @@ def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
         Planned("student-ft", "student-ft", "student-ft", 16),
         Planned("student-kd", "student-kd", "student-kd", 16),
     ]
-    for bits in config.quantization.bits:
-        variants.append(Planned(f"student-ptq-{method}-{bits}bit", "student-ptq", "student-ft", bits))
-        variants.append(Planned(f"student-dqf-{method}-{bits}bit", "student-dqf", "student-kd", bits))
+    average = config.quantization.average_bits
+    forms: list[tuple[float, bool]] = [(bits, False) for bits in config.quantization.bits]
+    forms += [(average, True)] if average else []
+    for bits, mixed in forms:
+        for variant, source in (("student-ptq", "student-ft"), ("student-dqf", "student-kd")):
+            one = Planned("", variant, source, bits, mixed)
+            variants.append(replace(one, variant_id=f"{variant}-{method}-{one.label}"))
     return tuple(variants)
 
 
@@ -67,7 +77,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
     }
 
     def title(one: Planned) -> str:
-        return names[one.variant] + (f" {one.bits}-bit" if one.bits < 16 else "")
+        return names[one.variant] + (f" {'mixed ' * one.mixed}{one.bits:g}-bit" if one.bits < 16 else "")
 
     stages = [
         ("data", "Load and check the data"),
@@ -125,10 +135,10 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     made = {
         one.variant_id: sources[one.source]
         if one.bits == 16
-        else quantize_student(context, sources[one.source], one.bits, f"quantize:{one.variant_id}")
+        else quantize_student(context, sources[one.source], one.bits, one.mixed, f"quantize:{one.variant_id}")
         for one in variants
     }
-    chosen: dict[tuple[bool, int], str] = {}
+    chosen: dict[tuple[bool, str], str] = {}
     measured = [_measure(context, one, made[one.variant_id], chosen) for one in variants]
     benchmark = time_variants(
         context,
@@ -143,7 +153,7 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     return result
 
 
-def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[bool, int], str]) -> Measured:
+def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[bool, str], str]) -> Measured:
     """Export a variant, verify it and predict with it.
 
     Args:
@@ -156,7 +166,7 @@ def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[
     quantizer = config.quantization.quantizer if one.bits < 16 else None
     facts = {"variant": one.variant, "bits": one.bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
-    shape = (one.variant == "teacher", one.bits)
+    shape = (one.variant == "teacher", one.label)
     verification = choose_runtime(context, export, f"verify:{one.variant_id}", chosen.get(shape))
     chosen[shape] = read_verification(verification)["chosen"]
     evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dqf.config import RunConfig
+from dqf.data.calibration import own_texts
 from dqf.data.glue import local_glue_folder
 from dqf.data.load import load_task
 from dqf.data.table import columns as table_columns
@@ -66,6 +67,9 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = _group_size_error(student, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))
+    calibration = config.quantization.calibration
+    if calibration.startswith("file:"):
+        attempt("quantization.calibration", lambda: own_texts(calibration, settings))
     if not errors:
         message = _disk_error(config, settings)
         if message:

@@ -96,3 +96,11 @@ def check_task_source(source: str) -> str:
         return ""
     known = [name for name, _ in task_choices()]
     return "" if source in known else f"must be a known task or file:PATH: got {source!r}{did_you_mean(source, known)}"
+
+
+def check_calibration_source(source: str) -> str:
+    """Return what is wrong with the spelling of a calibration source, empty if nothing is."""
+    if source.startswith("file:"):
+        return check_task_source(source)
+    known = ("training", "c4")
+    return "" if source in known else f"must be training, c4 or file:PATH: got {source!r}{did_you_mean(source, known)}"

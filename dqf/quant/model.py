@@ -1,235 +1,286 @@
 """Quantize a whole model, block after block, and keep a receipt of what happened to every layer.
 
-Blocks are calibrated in order on the model as quantized so far, so that each block's quantizer sees
-the inputs it will really get (as GPTQ's authors do).
+Blocks are calibrated in order on the model as quantized so far, and within a block the layers in the
+order they run, so that every quantizer sees the inputs its layer will really get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dqf.errors import UserError
+from dqf.models.device import autocast
 from dqf.models.loading import layer_stack
 from dqf.progress import Reporter
+from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
+from dqf.quant.receipts import LayerReceipt, relative_error
+from dqf.quant.smoothing import search_int8_scale
 from dqf.registry import Entry
 from dqf.registry import get as registered
 
 
 @dataclass(frozen=True)
-class LayerReceipt:
-    """What was done to one layer.
+class Scope:
+    """Which layers are quantized; blocks' linear layers always are.
 
     Attributes:
-        name: of the weight.
-        kind: `linear` or `embedding`.
-        method: the quantizer whose result was kept.
-        bits, group_size, symmetric: its granularity.
-        params: weights quantized.
-        calibration_tokens: input vectors the quantizer saw.
-        error: relative squared error of what was kept.
-        error_rtn: the same for round-to-nearest.
-        error_of: `output` (of the layer, on its calibration inputs) or `weight` (where there are none).
-        fallback: why the chosen quantizer's result was not kept; empty if it was.
+        embeddings: tables of `nn.Embedding`.
+        head: linear layers outside the transformer blocks: heads, poolers, the output projection.
     """
 
-    name: str
-    kind: str
-    method: str
-    bits: int
-    group_size: int
-    symmetric: bool
-    params: int
-    calibration_tokens: int
-    error: float
-    error_rtn: float
-    error_of: str
-    fallback: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+    embeddings: bool = True
+    head: bool = True
 
 
-class _Stop(Exception):
-    """Ends a forward pass once the block to be calibrated has seen its inputs."""
+@dataclass(frozen=True)
+class Method:
+    """A quantizer with its settings.
+
+    Attributes:
+        entry: registry entry.
+        options: its own config.
+        granularity: bits, group size, symmetry where `bits_of` says nothing else.
+        bits_of: bits of single layers by name (mixed precision).
+    """
+
+    entry: Entry
+    options: Any
+    granularity: Granularity
+    bits_of: Mapping[str, int] | None = None
+
+    def granularity_of(self, name: str) -> Granularity:
+        """Return how finely a layer is quantized."""
+        bits = (self.bits_of or {}).get(name, self.granularity.bits)
+        return Granularity(bits, self.granularity.group_size, self.granularity.symmetric)
 
 
 @torch.inference_mode()
 def quantize_model(
     model: nn.Module,
-    quantizer: Entry,
-    options: Any,
-    granularity: Granularity,
+    method: Method,
     calibration: Sequence[dict[str, Tensor]],
     reporter: Reporter,
-    *,
-    embeddings: bool = True,
+    scope: Scope = Scope(),
 ) -> tuple[dict[str, QuantizedWeight], list[LayerReceipt]]:
-    """Quantize every `nn.Linear` and `nn.Embedding` of a model in place.
+    """Quantize every `nn.Linear` and `nn.Embedding` in scope, in place.
 
     Args:
         model: FP32 model in evaluation mode; its weights become what the codes stand for.
-        quantizer: registry entry of the method.
-        options: the method's own config.
-        granularity: bits, group size, symmetry.
+        method: quantizer, settings, granularity.
         calibration: batches of model inputs with `attention_mask`.
         reporter: receives layers done.
-        embeddings: quantize embedding tables too.
+        scope: which layers.
 
     Returns:
         Quantized weights by parameter name (a tied weight stands once), and one receipt a layer.
 
     Raises:
-        UserError: no calibration data for a method that needs it, or a group size that does not fit.
+        UserError: no calibration data for a method that needs it, weights that are not finite, or a group
+            size that does not fit; all before any layer is touched.
     """
-    needs_calibration = bool(quantizer.facts.get("needs_calibration"))
-    if needs_calibration and not calibration:
-        raise UserError(f"{quantizer.title} needs calibration samples: got none; raise `calibration_samples`.")
-    groups = list(_groups(model, embeddings))
-    total = sum(len(names) for names, _ in groups)
-    weights: dict[str, QuantizedWeight] = {}
-    receipts: list[LayerReceipt] = []
-    seen: dict[int, str] = {}
-    for names, stop_at in groups:
-        modules = {name: model.get_submodule(name) for name in names}
-        linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
-        hessians = _hessians(model, linear, calibration, stop_at) if calibration and linear else {}
-        for name, module in modules.items():
-            reporter.progress(len(receipts), total)
-            weight = module.get_parameter("weight")
-            if id(weight) in seen:
-                continue
-            seen[id(weight)] = name
-            hessian, tokens = hessians.get(name, (None, 0))
-            kept, receipt = _quantize_layer(name, module, quantizer, options, granularity, hessian, tokens)
-            weight.copy_(kept.dequantize())
-            weights[f"{name}.weight"] = kept
-            receipts.append(receipt)
-    reporter.progress(total, total)
-    return weights, receipts
+    if method.entry.facts.get("needs_calibration") and not calibration:
+        raise UserError(f"{method.entry.title} needs calibration samples: got none; raise `calibration_samples`.")
+    tables, stack, rest = _layers(model, scope)
+    work = _Work(model, method, reporter)
+    work.check(quantizable(model, scope))
+    with _without_cache(model):
+        _carry_out(model, work, (tables, stack, rest), calibration)
+    return work.weights, work.receipts
 
 
-def _quantize_layer(
-    name: str,
-    module: nn.Module,
-    quantizer: Entry,
-    options: Any,
-    granularity: Granularity,
-    hessian: Tensor | None,
-    tokens: int,
-) -> tuple[QuantizedWeight, LayerReceipt]:
-    """Quantize one layer by the chosen method, keep round-to-nearest where that is no worse."""
-    weight = module.get_parameter("weight").float()
-    rtn = registered("quantizer", "rtn")
-    plain = rtn.target(weight, granularity, None, rtn.config())
-    error_rtn = _relative_error(weight, plain, hessian)
-    kept, method, error, fallback = plain, "rtn", error_rtn, ""
-    if quantizer.name != "rtn":
-        if quantizer.facts.get("needs_calibration") and hessian is None:
-            embedding = isinstance(module, nn.Embedding)
+def _carry_out(
+    model: nn.Module,
+    work: _Work,
+    layers: tuple[list[str], list[list[str]], list[str]],
+    calibration: Sequence[dict[str, Tensor]],
+) -> None:
+    """Quantize tables, then block after block, then what stands outside the blocks."""
+    tables, stack, rest = layers
+    for name in tables:
+        work.quantize([name], None)
+    calibrated = bool(calibration)
+    blocks = Blocks(model, layer_stack(model)[1], calibration) if stack and calibrated else None
+    for index, names in enumerate(stack):
+        if blocks is None:
+            work.quantize(names, None)
+            continue
+        modules = {name: work.linear(name) for name in names}
+        ran: set[str] = set()
+        for group in blocks.input_groups(index, modules):
+            ran.update(group)
+            inputs = blocks.inputs_of(index, {name: modules[name] for name in group})
+            work.quantize(group, inputs[group[0]])
+        work.quantize([name for name in names if name not in ran], None)
+        blocks.advance(index)
+    for name in rest:
+        work.quantize([name], _sample(model, work.linear(name), calibration) if calibrated else None)
+    work.done()
+
+
+@contextlib.contextmanager
+def _without_cache(model: nn.Module) -> Iterator[None]:
+    """Keep a decoder from remembering earlier passes, which would lengthen the later ones."""
+    config: Any = getattr(model, "config", None)
+    before = getattr(config, "use_cache", None)
+    if before:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        if before:
+            config.use_cache = before
+
+
+class _Work:
+    """The weights and receipts gathered so far."""
+
+    def __init__(self, model: nn.Module, method: Method, reporter: Reporter) -> None:
+        self.weights: dict[str, QuantizedWeight] = {}
+        self.receipts: list[LayerReceipt] = []
+        self._model = model
+        self._method = method
+        self._reporter = reporter
+        self._seen: set[int] = set()
+        self._total = 0
+
+    def linear(self, name: str) -> nn.Linear:
+        """Return a linear layer by name."""
+        module = self._model.get_submodule(name)
+        assert isinstance(module, nn.Linear)  # noqa: S101 - for the type checker
+        return module
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse what cannot be quantized, before anything is."""
+        self._total = len(names)
+        for name in names:
+            weight = self._model.get_submodule(name).get_parameter("weight")
+            self._method.granularity_of(name).width(weight.shape[1])
+            if not torch.isfinite(weight).all():
+                raise UserError(
+                    f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
+                    "train it again."
+                )
+
+    def done(self) -> None:
+        """Report the end."""
+        self._reporter.progress(self._total, self._total)
+
+    def quantize(self, names: Sequence[str], inputs: LayerInputs | None) -> None:
+        """Quantize layers that read the same input; those of one granularity together."""
+        for granularity in dict.fromkeys(self._method.granularity_of(name) for name in names):
+            self._reporter.progress(len(self.receipts), self._total)
+            fresh = [name for name in names if self._method.granularity_of(name) == granularity]
+            fresh = [name for name in fresh if self._first_sight(name)]
+            if fresh:
+                self._quantize(fresh, granularity, inputs)
+
+    def _first_sight(self, name: str) -> bool:
+        weight = self._model.get_submodule(name).get_parameter("weight")
+        known = id(weight) in self._seen
+        self._seen.add(id(weight))
+        return not known
+
+    def _quantize(self, names: Sequence[str], granularity: Granularity, inputs: LayerInputs | None) -> None:
+        modules = [self._model.get_submodule(name) for name in names]
+        weights = [module.get_parameter("weight").float() for module in modules]
+        entry = self._method.entry
+        needs_inputs = bool(entry.facts.get("needs_calibration"))
+        tried: QuantizedWeight | None = None
+        if not (needs_inputs and inputs is None) and entry.name != "rtn":
+            tried = entry.target(torch.cat(weights), granularity, inputs, self._method.options)
+        int8_scale = search_int8_scale(torch.cat(weights), inputs) if inputs is not None else None
+        start = 0
+        for name, module, weight in zip(names, modules, weights, strict=True):
+            end = start + weight.shape[0]
+            kept, receipt = self._choose(
+                name, module, weight, granularity, inputs, tried.rows(start, end) if tried else None
+            )
+            start = end
+            module.get_parameter("weight").copy_(kept.dequantize())
+            if kept.int8_scale is None:
+                kept = replace(kept, int8_scale=int8_scale)
+            self.weights[f"{name}.weight"] = kept
+            self.receipts.append(receipt)
+
+    def _choose(
+        self,
+        name: str,
+        module: nn.Module,
+        weight: Tensor,
+        granularity: Granularity,
+        inputs: LayerInputs | None,
+        tried: QuantizedWeight | None,
+    ) -> tuple[QuantizedWeight, LayerReceipt]:
+        """Keep what the quantizer made, or round-to-nearest where that is no worse."""
+        hessian = None if inputs is None else inputs.hessian
+        rtn = registered("quantizer", "rtn")
+        plain = rtn.target(weight, granularity, None, rtn.config())
+        error_rtn = relative_error(weight, plain, hessian)
+        kept, method, error, fallback = plain, "rtn", error_rtn, ""
+        if tried is not None:
+            tried_error = relative_error(weight, tried, hessian)
+            if tried_error <= error_rtn:
+                kept, method, error = tried, self._method.entry.name, tried_error
+            else:
+                fallback = f"{self._method.entry.name} had the larger error ({tried_error:.3g})"
+        elif self._method.entry.name != "rtn":
             fallback = (
-                "looked up, not multiplied: rounding to nearest is already the least-error choice"
-                if embedding
+                "looked up, not multiplied: there is no input to calibrate on"
+                if isinstance(module, nn.Embedding)
                 else "no calibration input reached this layer"
             )
-        else:
-            tried = quantizer.target(weight, granularity, hessian, options)
-            tried_error = _relative_error(weight, tried, hessian)
-            if tried_error <= error_rtn:
-                kept, method, error = tried, quantizer.name, tried_error
-            else:
-                fallback = f"{quantizer.name} had the larger error ({tried_error:.3g})"
-    return kept, LayerReceipt(
-        f"{name}.weight",
-        "embedding" if isinstance(module, nn.Embedding) else "linear",
-        method,
-        granularity.bits,
-        granularity.group_size,
-        granularity.symmetric,
-        weight.numel(),
-        tokens,
-        error,
-        error_rtn,
-        "weight" if hessian is None else "output",
-        fallback,
-    )
+        return kept, LayerReceipt(
+            f"{name}.weight",
+            "embedding" if isinstance(module, nn.Embedding) else "linear",
+            method,
+            kept.granularity.bits,
+            kept.granularity.group_size,
+            kept.granularity.symmetric,
+            16,
+            weight.numel(),
+            0 if inputs is None else inputs.tokens,
+            error,
+            error_rtn,
+            "weight" if hessian is None else "output",
+            fallback,
+        )
 
 
-def _relative_error(weight: Tensor, quantized: QuantizedWeight, hessian: Tensor | None) -> float:
-    """Return ||(W - Q) X||^2 / ||W X||^2, or without inputs ||W - Q||^2 / ||W||^2."""
-    difference = weight - quantized.dequantize()
-    if hessian is None:
-        return float(difference.square().sum() / weight.square().sum().clamp(min=1e-30))
-    lost = (difference @ hessian * difference).sum()
-    return float(lost / (weight @ hessian * weight).sum().clamp(min=1e-30))
+def quantizable(model: nn.Module, scope: Scope) -> list[str]:
+    """Return the names of all layers in scope."""
+    tables, stack, rest = _layers(model, scope)
+    return [*tables, *(name for names in stack for name in names), *rest]
 
 
-def _groups(model: nn.Module, embeddings: bool) -> Iterator[tuple[list[str], nn.Module | None]]:
-    """Yield (layer names, module whose call ends calibration) in the order of the forward pass."""
-    everything = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) or (embeddings and isinstance(module, nn.Embedding))
-    ]
-    tables = [name for name in everything if isinstance(model.get_submodule(name), nn.Embedding)]
-    if tables:
-        yield tables, None
-    prefix, stack = layer_stack(model)
-    inside: set[str] = set(tables)
-    for i in range(len(stack)):
-        names = [name for name in everything if name.startswith(f"{prefix}.{i}.")]
-        inside.update(names)
-        if names:
-            yield names, stack[i + 1] if i + 1 < len(stack) else None
-    rest = [name for name in everything if name not in inside]
-    if rest:
-        yield rest, None
-
-
-def _hessians(
-    model: nn.Module,
-    linear: dict[str, nn.Linear],
-    calibration: Sequence[dict[str, Tensor]],
-    stop_at: nn.Module | None,
-) -> dict[str, tuple[Tensor, int]]:
-    """Return (sum of x x^T, number of x) over the inputs of each layer, padding left out."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = dict.fromkeys(linear, 0)
-    mask: Tensor = torch.empty(0)
-
-    def watch(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0]
-            x = x[mask] if x.shape[:2] == mask.shape else x.reshape(-1, x.shape[-1])
-            x = x.float()
-            if name in sums:
-                sums[name].addmm_(x.T, x)
-            else:
-                sums[name] = x.T @ x
-            counts[name] += x.shape[0]
-
-        return hook
-
-    def stop(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
-        raise _Stop
-
-    handles = [module.register_forward_pre_hook(watch(name)) for name, module in linear.items()]
-    if stop_at is not None:
-        handles.append(stop_at.register_forward_pre_hook(stop, with_kwargs=True))
+def _layers(model: nn.Module, scope: Scope) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return tables, linear layers per block, and linear layers elsewhere."""
+    modules = dict(model.named_modules())
+    tables = [name for name, module in modules.items() if isinstance(module, nn.Embedding)] if scope.embeddings else []
+    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+    stack: list[list[str]] = []
     try:
+        prefix, blocks = layer_stack(model)
+        stack = [[name for name in linear if name.startswith(f"{prefix}.{i}.")] for i in range(len(blocks))]
+    except UserError:
+        pass  # a model without a stack of blocks: all its layers are calibrated in one pass
+    inside = {name for names in stack for name in names}
+    rest = [name for name in linear if name not in inside] if scope.head or not stack else []
+    return tables, stack, rest
+
+
+def _sample(model: nn.Module, layer: nn.Linear, calibration: Sequence[dict[str, Tensor]]) -> LayerInputs | None:
+    """Return the inputs of a layer outside the blocks, from whole forward passes; None if it never runs."""
+    sampler = InputSampler({"": layer}, stop=False)
+    with sampler:
         for batch in calibration:
-            mask = batch["attention_mask"].bool()
-            try:
+            sampler.start_pass(batch["attention_mask"].bool())
+            with autocast(next(model.parameters()).device):
                 model(**batch)
-            except _Stop:
-                continue
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: (sums[name], counts[name]) for name in sums}
+    return sampler.found.get("")

@@ -10,22 +10,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dqf.artifacts import Packed
+from dqf.artifacts import PARTS, Packed
 
 
 class PackedWeight(nn.Module):
-    """A packed matrix: codes uint8 (dense), scale FP16 (rows, groups), zero_point uint8 (dense)."""
+    """A packed matrix: codes uint8 (dense), scale FP16 (rows, groups), zero_point uint8 (dense).
+
+    `input_scale` FP16 (columns,) divides the layer's input; it is empty where there is none.
+    """
 
     codes: Tensor
     scale: Tensor
     zero_point: Tensor
+    input_scale: Tensor
 
-    def __init__(self, packed: Packed, codes: Tensor, scale: Tensor, zero_point: Tensor | None) -> None:
+    def __init__(self, packed: Packed, parts: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.packed = packed
-        self.register_buffer("codes", codes)
-        self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", zero_point if zero_point is not None else torch.empty(0, dtype=torch.uint8))
+        for part in PARTS:
+            tensor = parts.get(part, torch.empty(0, dtype=torch.uint8))
+            # FP16 values are held as bits, or `model.to(dtype)` would round them.
+            self.register_buffer(part, tensor.view(torch.int16) if tensor.dtype == torch.float16 else tensor)
 
     def expand(self, dtype: torch.dtype) -> Tensor:
         """Return the (rows, columns) matrix in `dtype`."""
@@ -36,7 +41,8 @@ class PackedWeight(nn.Module):
         else:
             zero_point = unpack_tensor(self.zero_point, self.packed.bits, rows * self.packed.groups)
             shifted = codes.float() - zero_point.view(rows, self.packed.groups, 1).float()
-        return (shifted * self.scale.float().unsqueeze(-1)).view(rows, columns).to(dtype)
+        weight = (shifted * self.scale.view(torch.float16).float().unsqueeze(-1)).view(rows, columns)
+        return (weight / self.input_scale.view(torch.float16).float() if self.packed.input_scale else weight).to(dtype)
 
 
 class PackedLinear(nn.Module):
@@ -79,13 +85,8 @@ def pack_modules(model: nn.Module, packed: Mapping[str, Packed], stored: Mapping
     for name, one in packed.items():
         path = name.removesuffix(".weight")
         module = model.get_submodule(path)
-        zero_point = stored.get(f"{name}.zero_point")
-        weight = PackedWeight(
-            one,
-            torch.from_numpy(stored[f"{name}.codes"]),
-            torch.from_numpy(stored[f"{name}.scale"]),
-            None if zero_point is None else torch.from_numpy(zero_point),
-        )
+        parts = {part: torch.from_numpy(stored[f"{name}.{part}"]) for part in PARTS if f"{name}.{part}" in stored}
+        weight = PackedWeight(one, parts)
         if isinstance(module, nn.Embedding):
             replacement: nn.Module = PackedEmbedding(weight, module.padding_idx)
         else:

@@ -10,7 +10,7 @@ Integer-Arithmetic-Only Inference", equation 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dqf.errors import UserError
@@ -66,19 +66,31 @@ class QuantizedWeight:
         scale: float16 (rows, groups).
         zero_point: uint8 (rows, groups); None for symmetric quantization.
         granularity: how it was quantized.
+        input_scale: float16 (columns,) by which the layer's input is divided before it meets the codes
+            (AWQ, SmoothQuant); None where it is not.
+        int8_scale: float16 (columns,) by which the layer's input is divided before it is rounded to INT8,
+            by runtimes that compute in integers; None where the inputs are not known.
     """
 
     codes: Tensor
     scale: Tensor
     zero_point: Tensor | None
     granularity: Granularity
+    input_scale: Tensor | None = None
+    int8_scale: Tensor | None = None
 
     def dequantize(self) -> Tensor:
         """Return the float32 (rows, columns) matrix these codes stand for."""
         rows, columns = self.codes.shape
         groups = self.codes.view(rows, self.scale.shape[1], -1).float()
         zero_point = self.granularity.middle if self.zero_point is None else self.zero_point.float().unsqueeze(-1)
-        return ((groups - zero_point) * self.scale.float().unsqueeze(-1)).view(rows, columns)
+        weight = ((groups - zero_point) * self.scale.float().unsqueeze(-1)).view(rows, columns)
+        return weight if self.input_scale is None else weight / self.input_scale.float()
+
+    def rows(self, start: int, end: int) -> QuantizedWeight:
+        """Return some of its rows."""
+        zero_point = None if self.zero_point is None else self.zero_point[start:end]
+        return replace(self, codes=self.codes[start:end], scale=self.scale[start:end], zero_point=zero_point)
 
 
 def check_group_size(columns: int, group_size: int) -> str:
@@ -112,12 +124,62 @@ def choose_qparams(weight: Tensor, granularity: Granularity) -> tuple[Tensor, Te
         raise UserError("weights must be finite: got NaN or infinity; the model to quantize is broken, train it again.")
     rows, columns = weight.shape
     groups = weight.float().reshape(rows, -1, granularity.width(columns))
+    return _qparams(groups.amin(-1), groups.amax(-1), granularity)
+
+
+def search_qparams(
+    weight: Tensor, granularity: Granularity, importance: Tensor | None = None, steps: int = 20, narrowest: float = 0.4
+) -> tuple[Tensor, Tensor]:
+    """Choose scale and zero point of each group so that its weighted squared rounding error is least.
+
+    The range between the smallest and largest weight is narrowed step by step: outliers are clipped
+    where that serves the others.
+
+    Args:
+        weight: float (rows, columns), finite.
+        granularity: bits, group size, symmetry.
+        importance: float (columns,), weight of each column's squared error; None weighs all alike.
+        steps: candidates tried.
+        narrowest: smallest share of the full range tried.
+
+    Returns:
+        scale float16 (rows, groups) and zero_point uint8 (rows, groups).
+
+    Raises:
+        UserError: as `choose_qparams`.
+    """
+    import torch
+
+    best_scale, best_zero = choose_qparams(weight, granularity)
+    if granularity.bits == 8:
+        return best_scale, best_zero
+    rows, columns = weight.shape
+    groups = weight.float().reshape(rows, -1, granularity.width(columns))
+    weights = None if importance is None else importance.float().reshape(1, groups.shape[1], -1)
+    low, high = groups.amin(-1), groups.amax(-1)
+    least = torch.full_like(low, float("inf"))
+    for step in range(steps):
+        share = 1 - (1 - narrowest) * step / steps
+        scale, zero_point = _qparams(low * share, high * share, granularity)
+        s, z = scale.float().unsqueeze(-1), zero_point.float().unsqueeze(-1)
+        error = ((round_to_codes(groups, s, z, granularity.levels) - z) * s - groups).square_()
+        error = (error if weights is None else error * weights).sum(-1)
+        better = error < least
+        least = torch.where(better, error, least)
+        best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero_point, best_zero)
+    return best_scale, best_zero
+
+
+def _qparams(low: Tensor, high: Tensor, granularity: Granularity) -> tuple[Tensor, Tensor]:
+    """Return scale and zero point that cover the ranges from `low` to `high`."""
+    import torch
+
     if granularity.symmetric:
         half = granularity.middle - 1 if granularity.bits > 2 else 1.5
-        scale = groups.abs().amax(-1) / half
+        scale = torch.maximum(low.abs(), high.abs()) / half
         zero_point = torch.full_like(scale, granularity.middle)
     else:
-        low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+        low, high = low.clamp(max=0), high.clamp(min=0)
         scale = (high - low) / granularity.levels
         zero_point = torch.round(-low / scale.clamp(min=2**-24))
     smallest = float(torch.finfo(torch.float16).smallest_normal)

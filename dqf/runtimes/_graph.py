@@ -71,6 +71,8 @@ def export_graph(model: PreTrainedModel, inputs: list[str], packed: Mapping[str,
             raise RuntimeError(f"{name} has shape {shape} in the graph, {list(replacement.get_output_shape(0))} here")
         for target in node.output(0).get_target_inputs():
             target.replace_source_output(replacement.output(0))
+        if name in packed and packed[name].input_scale:
+            _divide_input(name, packed[name], replacement, keep)
         found.add(name)
     missing = [name for name, weight in model.named_parameters() if name not in found and weight.numel() > 4096]
     missing = [name for name in missing if _is_used(name, graph)]
@@ -102,7 +104,7 @@ def read_graph(artifact: Artifact) -> ov.Model:
 def _bytes_for(tensor: str, stored: Mapping[str, NDArray[Any]], packed: Mapping[str, Packed]) -> NDArray[np.uint8]:
     name, _, part = tensor.rpartition(".")
     one = packed.get(name)
-    if one is None or part == "scale":
+    if one is None or part in ("scale", "input_scale"):
         return stored[tensor].reshape(-1).view(np.uint8)
     rows, columns = one.shape
     count = rows * columns if part == "codes" else rows * one.groups
@@ -188,6 +190,17 @@ def _packed_constant(name: str, packed: Packed, keep: list[Any]) -> Any:
     if packed.groups > 1 or len(grouped) != 2:
         values = ops.reshape(values, ops.constant(np.array([rows, columns])), False)
     return ops.convert(values, "f32")
+
+
+def _divide_input(name: str, packed: Packed, weight: Any, keep: list[Any]) -> None:
+    """Divide what meets a weight by its input scale, in front of the matrix product."""
+    values = np.random.default_rng(len(keep)).random(packed.shape[1]).astype(np.float16) + np.float16(1)
+    scale = ops.convert(_constant(f"{name}.input_scale", ov.Type.f16, [packed.shape[1]], values, keep), "f32")
+    for target in weight.output(0).get_target_inputs():
+        product = target.get_node()
+        if product.get_type_name() != "MatMul":
+            raise RuntimeError(f"{name} has an input scale but meets a {product.get_type_name()}")
+        product.input(0).replace_source_output(ops.divide(product.input_value(0), scale).output(0))
 
 
 def _is_used(name: str, graph: ov.Model) -> bool:

@@ -17,14 +17,20 @@ class OpenVINORuntime:
         artifact: must have a graph.
         threads: for inference.
         properties: OpenVINO properties that decide the precision of computing.
+        int8: expand packed layers to INT8 arithmetic where the artifact holds the scales for it.
     """
 
-    def __init__(self, artifact: Artifact, threads: int, properties: dict[str, str]) -> None:
+    def __init__(self, artifact: Artifact, threads: int, properties: dict[str, str], int8: bool = False) -> None:
         import openvino as ov
 
         from dqf.runtimes._graph import read_graph
 
         graph = read_graph(artifact)
+        self._keep: list[Any] = []
+        if int8:
+            from dqf.runtimes._int8 import to_int8
+
+            to_int8(graph, artifact, self._keep)
         self._inputs = list(artifact.manifest["inputs"])
         compiled = ov.Core().compile_model(
             graph,

@@ -27,6 +27,7 @@ def candidates(artifact: Artifact, device: str, wanted: str) -> list[registry.En
         if form in entry.facts["loads"]
         and device in entry.facts["devices"]
         and (not entry.facts.get("graph") or artifact.has_graph)
+        and (not entry.facts.get("int8_scales") or artifact.has_int8_scales)
         and all(importlib.util.find_spec(module) for module in entry.facts.get("needs", ()))
     ]
     chosen = found if wanted == "auto" else [entry for entry in found if entry.name == wanted]

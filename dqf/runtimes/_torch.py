@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dqf.artifacts import Artifact
+from dqf.artifacts import PARTS, Artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,10 +54,10 @@ def _build(artifact: Artifact, dtype: Any, packed: bool) -> nn.Module:
 
         stored = artifact.tensors()
         pack_modules(model, artifact.packed, stored)
-        inside = {f"{name}.{part}" for name in artifact.packed for part in ("codes", "scale", "zero_point")}
+        inside = {f"{name}.{part}" for name in artifact.packed for part in PARTS}
         plain = {name: torch.from_numpy(tensor) for name, tensor in stored.items() if name not in inside}
         missing, unexpected = model.load_state_dict(plain, strict=False)
-        missing = [name for name in missing if not name.endswith((".codes", ".scale", ".zero_point"))]
+        missing = [name for name in missing if not name.endswith(tuple(f".{part}" for part in PARTS))]
     else:
         dense = {name: torch.from_numpy(tensor) for name, tensor in artifact.dense().items()}
         missing, unexpected = model.load_state_dict(dense, strict=False)

@@ -11,15 +11,15 @@ from dqf.runtimes._openvino import OpenVINORuntime
     "runtime",
     "openvino-fp32",
     title="OpenVINO, FP32 compute",
-    summary="Reads the FP16 file and computes in FP32.",
-    loads=("fp16",),
+    summary="Reads FP16 or packed files and computes in FP32.",
+    loads=("fp16", "packed"),
     devices=("cpu",),
     needs=("openvino",),
     graph=True,
     precision="FP32",
 )
 class OpenVINOFP32(OpenVINORuntime):
-    """Reads the FP16 file and computes in FP32."""
+    """Reads FP16 or packed files and computes in FP32."""
 
     def __init__(self, artifact: Artifact, threads: int, device: str) -> None:
-        super().__init__(artifact, threads, {"INFERENCE_PRECISION_HINT": "f32"})
+        super().__init__(artifact, threads, {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dqf.stages._context import Context
 from dqf.stages.quantize import PACKED, RECEIPT
 from dqf.training import predict
 
-VERSION = 2
+VERSION = 3
 ARTIFACT = "artifact"
 REFERENCE = "reference_logits.npy"
 PROBE_ROWS = 128
@@ -48,26 +49,12 @@ def export_artifact(context: Context, source: Output, variant: dict[str, Any], s
         else:
             state = {name: weight.numpy().astype(np.float16) for name, weight in classifier.model.state_dict().items()}
             save_weights(target, state)
-        params = parameter_count(classifier.model)
-        inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(classifier.model) else [])]
-        graph_error = _export_graph(classifier, inputs, packed, target)
-        packed_params = sum(one.shape[0] * one.shape[1] for one in packed.values())
-        write_manifest(
-            target,
-            {
-                **variant,
-                "params": params,
-                "inputs": inputs,
-                "pad_id": classifier.pad_id,
-                "max_length": context.config.task.max_length,
-                "task": {"name": context.task.name, "kind": context.task.kind, "labels": list(context.task.labels)},
-                "quantized": {name: {**one.__dict__, "shape": list(one.shape)} for name, one in packed.items()},
-                "size_bytes_expected": expected_size_bytes(packed, params - packed_params),
-                "graph_error": graph_error,
-            },
+        task = {"name": context.task.name, "kind": context.task.kind, "labels": list(context.task.labels)}
+        artifact = complete_artifact(
+            target, classifier, packed, {**variant, "max_length": context.config.task.max_length, "task": task}
         )
         _write_reference(context, classifier, folder / REFERENCE)
-        return {"size_bytes": open_artifact(target, check=False).size_bytes, "graph": int(not graph_error)}
+        return {"size_bytes": artifact.size_bytes, "graph": int(artifact.has_graph)}
 
     facts = {
         **variant,
@@ -79,14 +66,42 @@ def export_artifact(context: Context, source: Output, variant: dict[str, Any], s
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(source,), work=work)
 
 
+def complete_artifact(
+    folder: Path, classifier: Classifier, packed: Mapping[str, Packed], facts: Mapping[str, Any]
+) -> Artifact:
+    """Add graph and manifest to a folder that holds weights, config and tokenizer; return the artifact.
+
+    Args:
+        folder: of the artifact.
+        classifier: the model in memory, holding what the weight file stands for.
+        packed: which weights are packed, and how.
+        facts: for the manifest besides what is known here; `max_length` must be among them.
+    """
+    params = parameter_count(classifier.model)
+    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(classifier.model) else [])]
+    graph_error = _export_graph(classifier, inputs, packed, folder)
+    packed_params = sum(one.shape[0] * one.shape[1] for one in packed.values())
+    write_manifest(
+        folder,
+        {
+            **facts,
+            "params": params,
+            "inputs": inputs,
+            "pad_id": classifier.pad_id,
+            "quantized": {name: one.to_dict() for name, one in packed.items()},
+            "size_bytes_expected": expected_size_bytes(packed, params - packed_params),
+            "graph_error": graph_error,
+        },
+    )
+    return open_artifact(folder, check=False)
+
+
 def _load(folder: Path) -> tuple[Classifier, dict[str, Packed]]:
     """Return the in-memory model of a model folder and how its weights are packed."""
     if not (folder / PACKED).is_file():
         return load_folder(folder), {}
     raw = json.loads((folder / PACKED).read_text(encoding="utf-8"))
-    packed = {
-        name: Packed(tuple(one["shape"]), one["bits"], one["group_size"], one["symmetric"]) for name, one in raw.items()
-    }
+    packed = {name: Packed.from_dict(one) for name, one in raw.items()}
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.from_pretrained(folder)
@@ -96,7 +111,7 @@ def _load(folder: Path) -> tuple[Classifier, dict[str, Packed]]:
     return Classifier(model.eval(), folder / "tokenizer.json", int(config.pad_token_id), True), packed
 
 
-def _export_graph(classifier: Classifier, inputs: list[str], packed: dict[str, Packed], target: Path) -> str:
+def _export_graph(classifier: Classifier, inputs: list[str], packed: Mapping[str, Packed], target: Path) -> str:
     """Write the OpenVINO graph; return why not if it cannot be had (torch can still serve the artifact)."""
     try:
         from dqf.runtimes._graph import export_graph

@@ -36,14 +36,14 @@ class Measured:
         variant_id: unique within the run.
         variant: `teacher`, `student-ft`, `student-kd`, `student-ptq` or `student-dqf`.
         model: source of its weights.
-        bits: per quantized weight, 16 for FP16 files.
+        bits: per quantized weight, on average where mixed; 16 for FP16 files.
         export, verification, evaluation: outputs of its stages.
     """
 
     variant_id: str
     variant: str
     model: str
-    bits: int
+    bits: float
     export: Output
     verification: Output
     evaluation: Output

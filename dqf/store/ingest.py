@@ -22,7 +22,7 @@ _TABLES = ("stages", "scores", "variants", "runs")
 _VARIANT_COLUMNS: dict[str, type] = {
     "variant": str,
     "model": str,
-    "bits": int,
+    "bits": float,
     "quantizer": str,
     "group_size": int,
     "symmetric": bool,

@@ -118,4 +118,4 @@ def bits(value: Any) -> str:
     """Return `4-bit`, or `FP16` for a file that was not quantized."""
     if not known(value):
         return UNKNOWN
-    return "FP16" if int(value) == 16 else f"{int(value)}-bit"
+    return "FP16" if value == 16 else f"{value:g}-bit"

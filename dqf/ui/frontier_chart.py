@@ -14,7 +14,16 @@ from dqf.evaluate.pareto import pareto_mask, step_line
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, SIZE, Axis, Floats
 from dqf.ui.charts import LEGEND, MARGIN
-from dqf.ui.theme import BITS_SYMBOLS, FRONTIER_COLOR, GRID_COLOR, VARIANT_TITLES, faded, variant_color, variant_title
+from dqf.ui.theme import (
+    BITS_SYMBOLS,
+    FRONTIER_COLOR,
+    GRID_COLOR,
+    MIXED_SYMBOL,
+    VARIANT_TITLES,
+    faded,
+    variant_color,
+    variant_title,
+)
 
 WEBGL_FROM = 800
 
@@ -91,7 +100,7 @@ def _bubbles(
             "color": color,
             "opacity": style["opacity"],
             "size": style["size"],
-            "symbol": [BITS_SYMBOLS.get(int(bits), "circle") if fmt.known(bits) else "circle" for bits in part["bits"]],
+            "symbol": [BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle" for bits in part["bits"]],
             "line": {"width": 1, "color": faded(color, 1.0)},
         },
         error_y={

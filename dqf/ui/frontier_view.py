@@ -115,8 +115,8 @@ def caveats(shown: pd.DataFrame, x: Axis, y: Axis) -> None:
         )
     other = "latency" if x is SIZE else "size"
     st.caption(
-        f"Bubble area shows {other}; shape shows bits: ● FP16, ■ 8-bit, ◆ 4-bit, ▲ 3-bit, ✕ 2-bit. Bars are 95 % "
-        f"intervals. Faded: another variant is {'smaller' if x is SIZE else 'faster'} and no worse."
+        f"Bubble area shows {other}; shape shows bits: ● FP16, ■ 8-bit, ◆ 4-bit, ▲ 3-bit, ✕ 2-bit, ★ mixed. "
+        f"Bars are 95 % intervals. Faded: another variant is {'smaller' if x is SIZE else 'faster'} and no worse."
     )
 
 

@@ -6,7 +6,9 @@ run directories in a temporary folder, and say so.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import shutil
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -90,6 +92,7 @@ def _substitute(settings: Settings) -> Store:
         store = _substitutes.get(settings.results_dir)
         if store is None:
             folder = Path(tempfile.mkdtemp(prefix="dqf-index-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
             store = Store.open(dataclasses.replace(settings, results_dir=folder))
             _substitutes[settings.results_dir] = store
         sync(store, settings)

@@ -34,6 +34,7 @@ INTERVAL_COLOR = "#6b7180"
 GRID_COLOR = "#8f95a3"
 """Of the 3-D view: opaque, as WebGL draws see-through lines white."""
 BITS_SYMBOLS = {16: "circle", 8: "square", 4: "diamond", 3: "triangle-up", 2: "x"}
+MIXED_SYMBOL = "star"
 
 STATES = {
     "queued": (":material/schedule:", "gray"),

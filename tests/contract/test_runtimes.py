@@ -9,23 +9,20 @@ import torch
 from dqf import registry
 from dqf.artifacts import (
     WEIGHTS,
-    Packed,
-    expected_size_bytes,
     open_artifact,
     packed_tensors,
     save_weights,
-    write_manifest,
 )
 from dqf.data.encode import Encoder
 from dqf.data.tasks import CLASSIFICATION, Examples, Task
 from dqf.errors import UserError
-from dqf.models.loading import Classifier, load_source, parameter_count, takes_token_types
+from dqf.models.loading import Classifier, load_source
 from dqf.progress import SilentReporter
-from dqf.quant.model import quantize_model
+from dqf.quant.model import Method, quantize_model
 from dqf.quant.qparams import Granularity
-from dqf.runtimes._graph import export_graph
 from dqf.settings import load_settings
-from dqf.training import predict
+from dqf.stages.export import complete_artifact
+from dqf.training import predict, to_inputs
 from tests.support.tiny import write_bert, write_llama
 
 TEXTS = (*tuple(f"the film was great and kind number {i}" for i in range(6)), "awful", "the the the the book", "dull 7")
@@ -48,51 +45,51 @@ def load(source) -> Classifier:
     return load_source(str(folder), task, settings, 0, root / "scratch")
 
 
-def export(source, folder, bits, group_size, symmetric):
+def calibration(classifier):
+    encoded = Encoder(classifier.tokenizer_json, 32)(Examples(TEXTS, PAIRS, np.zeros(len(TEXTS))))
+    batch = encoded.batch(list(range(len(encoded))), classifier.pad_id)
+    return [to_inputs(classifier.model, batch, torch.device("cpu"))]
+
+
+def export(source, folder, bits, group_size, symmetric, quantizer="rtn"):
     """Write an artifact and return it with the in-memory model's logits."""
     classifier = load(source)
     for weight in classifier.model.parameters():
         weight.data = weight.data.half().float()
     packed, tensors = {}, {}
     if bits < 16:
-        rtn = registry.get("quantizer", "rtn")
-        weights, _ = quantize_model(
-            classifier.model.eval(), rtn, rtn.config(), Granularity(bits, group_size, symmetric), [], SilentReporter()
-        )
+        entry = registry.get("quantizer", quantizer)
+        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric))
+        weights, _ = quantize_model(classifier.model.eval(), method, calibration(classifier), SilentReporter())
         for name, one in weights.items():
-            packed[name] = Packed(tuple(one.codes.shape), bits, group_size, symmetric)
-            zero_point = None if one.zero_point is None else one.zero_point.numpy()
-            tensors |= packed_tensors(name, one.codes.numpy(), one.scale.numpy(), zero_point, bits)
+            packed[name], parts = packed_tensors(name, one)
+            tensors |= parts
     state = classifier.model.state_dict()
     tensors |= {name: weight.numpy().astype(np.float16) for name, weight in state.items() if name not in packed}
     save_weights(folder, tensors)
     classifier.model.config.save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(classifier.tokenizer_json.read_bytes())
-    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_token_types(classifier.model) else [])]
-    export_graph(classifier.model, inputs, packed, folder)
-    params = parameter_count(classifier.model)
-    rest = params - sum(one.shape[0] * one.shape[1] for one in packed.values())
-    write_manifest(
-        folder,
-        {
-            "inputs": inputs,
-            "pad_id": classifier.pad_id,
-            "max_length": 32,
-            "params": params,
-            "size_bytes_expected": expected_size_bytes(packed, rest),
-            "quantized": {name: {**one.__dict__, "shape": list(one.shape)} for name, one in packed.items()},
-        },
-    )
+    artifact = complete_artifact(folder, classifier, packed, {"max_length": 32})
+    assert artifact.has_graph, artifact.manifest["graph_error"]
     examples = Examples(TEXTS, PAIRS, np.zeros(len(TEXTS)))
     encoded = Encoder(folder / "tokenizer.json", 32)(examples)
     logits = predict(classifier.model, encoded, classifier.pad_id, torch.device("cpu"), SilentReporter(), exact=True)
     return open_artifact(folder), encoded, logits.numpy()
 
 
-FORMS = [(16, 0, False), (8, 16, False), (4, 16, False), (4, 0, True), (3, 16, False), (2, 16, True)]
+FORMS = [
+    (16, 0, False),
+    (8, 16, False),
+    (4, 16, False),
+    (4, 0, True),
+    (3, 16, False),
+    (2, 16, True),
+    (4, 16, False, "awq"),
+    (3, 16, True, "awq"),
+]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form[0]}bit-g{form[1]}{'-sym' if form[2] else ''}")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form)))
 def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     artifact, encoded, reference = export(source, tmp_path, *form)
     tried = 0

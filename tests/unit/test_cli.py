@@ -54,7 +54,8 @@ def test_every_setting_with_a_flag_arrives_in_the_config():
     values = {bool: "yes", int: "9", float: "1.5", str: "x"}
     for flag in flags.all_flags():
         arguments = [flag.name] if flag.annotation is bool else [flag.name, values.get(flag.annotation, "2")]
-        made = flags.changes_of(cli.build_parser().parse_args(["run", *arguments]), {})
+        chosen = [f"--{flag.kind}", flag.methods[0]] if flag.kind else []
+        made = flags.changes_of(cli.build_parser().parse_args(["run", *chosen, *arguments]), {})
         place = made
         for part in flag.path:
             place = place[part]

@@ -1,10 +1,19 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from dqf import registry
 from dqf.errors import UserError
-from dqf.quant.qparams import Granularity, check_group_size, choose_qparams, quantize
+from dqf.quant.calibration import LayerInputs
+from dqf.quant.qparams import Granularity, check_group_size, choose_qparams, quantize, search_qparams
+from dqf.quant.refine import damped, descend, least_squares_scale, refine
+from dqf.quant.smoothing import int8_error
+
+
+def layer_inputs(hessian):
+    return LayerInputs(hessian, hessian.diagonal().sqrt(), 400)
 
 
 def weight_and_hessian(rows=24, columns=48, seed=0):
@@ -79,10 +88,11 @@ def dense_gptq(weight, hessian, bits, group_size, damping):
 
 @pytest.mark.parametrize("bits", [8, 4, 3])
 @pytest.mark.parametrize("block_size", [1, 5, 16, 128])
-def test_gptq_equals_a_dense_reference(bits, block_size):
+def test_gptq_equals_a_dense_reference(bits, block_size, monkeypatch):
+    monkeypatch.setattr("dqf.methods.quantizers.gptq.BLOCK", block_size)
     weight, hessian = weight_and_hessian()
     entry = registry.get("quantizer", "gptq")
-    quantized = entry.target(weight, Granularity(bits, 16), hessian, entry.config(0.01, block_size))
+    quantized = entry.target(weight, Granularity(bits, 16), layer_inputs(hessian), entry.config(0.01, False, False, 0))
     expected = dense_gptq(weight, hessian, bits, 16, 0.01)
     same = (quantized.dequantize() - expected).abs() < 1e-3
     assert same.float().mean() > 0.99  # a rounding tie may fall either way
@@ -94,7 +104,7 @@ def test_gptq_beats_rounding_on_the_output(bits, symmetric):
     weight, hessian = weight_and_hessian(rows=64)
     granularity = Granularity(bits, 16, symmetric)
     gptq, rtn = registry.get("quantizer", "gptq"), registry.get("quantizer", "rtn")
-    better = output_error(weight, gptq.target(weight, granularity, hessian, gptq.config()), hessian)
+    better = output_error(weight, gptq.target(weight, granularity, layer_inputs(hessian), gptq.config()), hessian)
     plain = output_error(weight, rtn.target(weight, granularity, None, rtn.config()), hessian)
     assert better < 0.8 * plain
 
@@ -103,7 +113,7 @@ def test_gptq_leaves_inputs_that_never_occur_alone():
     weight, hessian = weight_and_hessian()
     hessian[3], hessian[:, 3] = 0, 0
     entry = registry.get("quantizer", "gptq")
-    quantized = entry.target(weight, Granularity(4, 16), hessian, entry.config())
+    quantized = entry.target(weight, Granularity(4, 16), layer_inputs(hessian), entry.config())
     assert np.isfinite(quantized.dequantize().numpy()).all()
 
 
@@ -111,3 +121,147 @@ def test_gptq_without_calibration_says_so():
     entry = registry.get("quantizer", "gptq")
     with pytest.raises(UserError, match="calibration"):
         entry.target(torch.zeros(2, 8), Granularity(4, 8), None, entry.config())
+
+
+def damped_error(weight, quantized, hessian):
+    difference = weight - quantized.dequantize()
+    return float(((difference @ hessian) * difference).sum())
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_refining_lowers_the_output_error_round_by_round(bits, symmetric):
+    weight, hessian = weight_and_hessian(rows=40)
+    hessian = damped(hessian, 0.01)
+    granularity = Granularity(bits, 16, symmetric)
+    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    errors = [damped_error(weight, start, hessian)]
+    errors += [damped_error(weight, refine(weight, start, hessian, rounds), hessian) for rounds in (1, 2, 4)]
+    for before, after in itertools.pairwise(errors):
+        assert after <= before * 1.001  # scales are rounded to FP16
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_sweep_sets_every_code_to_its_best_value():
+    weight, hessian = weight_and_hessian(rows=3, columns=16)
+    hessian = damped(hessian, 0.01)
+    granularity = Granularity(2, 8)
+    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    scale, zero = start.scale.float(), start.zero_point.float()
+    codes = start.codes.float()
+    for _ in range(30):
+        swept = descend(weight, codes, scale, zero, hessian, granularity.levels)
+        if torch.equal(swept, codes):
+            break
+        codes = swept
+
+    def error(candidate):
+        value = ((candidate.view(3, 2, 8) - zero.unsqueeze(-1)) * scale.unsqueeze(-1)).view(3, 16)
+        return float((((weight - value) @ hessian) * (weight - value)).sum())
+
+    least = error(codes)
+    for row in range(3):
+        for column in range(16):
+            for code in range(4):
+                other = codes.clone()
+                other[row, column] = code
+                assert error(other) >= least - 1e-3 * abs(least)
+
+
+def test_least_squares_scales_are_stationary():
+    weight, hessian = weight_and_hessian(rows=5, columns=24)
+    hessian = damped(hessian, 0.01)
+    granularity = Granularity(4, 8)
+    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    codes, zero = start.codes.float(), start.zero_point.float()
+    solved = least_squares_scale(weight, codes, zero, start.scale, hessian).float().requires_grad_()
+    value = ((codes.view(5, 3, 8) - zero.unsqueeze(-1)) * solved.unsqueeze(-1)).view(5, 24)
+    loss = (((weight - value) @ hessian) * (weight - value)).sum()
+    (gradient,) = torch.autograd.grad(loss, solved)
+    start_scale = start.scale.float().requires_grad_()
+    value = ((codes.view(5, 3, 8) - zero.unsqueeze(-1)) * start_scale.unsqueeze(-1)).view(5, 24)
+    (before,) = torch.autograd.grad((((weight - value) @ hessian) * (weight - value)).sum(), start_scale)
+    assert gradient.norm() < 0.05 * before.norm()
+
+
+def dense_awq(weight, x, granularity, grid):
+    """AWQ's scale search as published, on the inputs themselves instead of their second moments."""
+    size = x.square().mean(0).sqrt()
+    best, least = None, float("inf")
+    for step in range(grid):
+        scale = size ** (step / grid)
+        scale = (scale / (scale.max() * scale.min()).sqrt()).half().float()
+        scaled = weight * scale
+        rounded = quantize(scaled, *choose_qparams(scaled, granularity), granularity).dequantize() / scale
+        error = float((x @ (weight - rounded).T).square().sum())
+        if error < least:
+            best, least = rounded, error
+    return best
+
+
+@pytest.mark.parametrize("bits", [4, 3])
+def test_awq_equals_a_dense_reference(bits):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(300, 32, generator=generator) * torch.logspace(-1, 1, 32)
+    weight, granularity = torch.randn(20, 32, generator=generator), Granularity(bits, 16)
+    entry = registry.get("quantizer", "awq")
+    config = entry.config(grid=20, clip=False, rounding="nearest")
+    quantized = entry.target(weight, granularity, LayerInputs.of(x), config)
+    assert torch.allclose(quantized.dequantize(), dense_awq(weight, x, granularity, 20), atol=1e-4)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "feedback"])
+def test_awq_protects_what_meets_large_inputs(rounding):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(300, 32, generator=generator)
+    x[:, 5] *= 40
+    weight, granularity = torch.randn(20, 32, generator=generator), Granularity(3, 16)
+    entry, inputs = registry.get("quantizer", "awq"), LayerInputs.of(x)
+    quantized = entry.target(weight, granularity, inputs, entry.config(rounding=rounding))
+    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    assert output_error(weight, quantized, inputs.hessian) < 0.2 * output_error(weight, plain, inputs.hessian)
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_hqq_lowers_the_robust_weight_error(bits, symmetric):
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.randn(64, 128, generator=generator)
+    granularity = Granularity(bits, 32, symmetric)
+    entry = registry.get("quantizer", "hqq")
+    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    better = entry.target(weight, granularity, None, entry.config())
+    error = [(weight - one.dequantize()).abs().pow(0.7).mean() for one in (better, plain)]
+    assert error[0] < error[1]
+
+
+def test_searched_scales_clip_only_where_that_serves_the_group():
+    generator = torch.Generator().manual_seed(6)
+    weight = torch.randn(8, 64, generator=generator)
+    weight[:, 3] = 6.0
+    granularity = Granularity(3, 32)
+    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    searched = quantize(weight, *search_qparams(weight, granularity), granularity)
+    assert (weight - searched.dequantize()).square().sum() < 0.95 * (weight - plain.dequantize()).square().sum()
+    importance = torch.ones(64)
+    importance[3] = 1e6
+    kept = quantize(weight, *search_qparams(weight, granularity, importance), granularity)
+    assert (weight - kept.dequantize())[:, 3].abs().max() < 0.2
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_smoothquant_brings_every_calibration_input_within_one(strength):
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(200, 48, generator=generator)
+    x[:, 7] *= 100
+    weight = torch.randn(16, 48, generator=generator)
+    entry = registry.get("quantizer", "smoothquant")
+    quantized = entry.target(weight, Granularity(8), LayerInputs.of(x), entry.config(strength))
+    scaled = x / quantized.int8_scale.float()
+    assert 0.95 < scaled.abs().max() <= 1.0
+    rounded = torch.round(scaled * 127) / 127 * quantized.int8_scale.float()
+    result = rounded @ quantized.dequantize().T
+    exact = x @ weight.T
+    smooth = (result - exact).norm() / exact.norm()
+    assert smooth < 0.02
+    assert 0.5 < smooth / int8_error(weight, LayerInputs.of(x), quantized.int8_scale) ** 0.5 < 2

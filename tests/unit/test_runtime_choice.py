@@ -6,7 +6,7 @@ from dqf.stages.verify import _choose
 
 class Fake:
     def __init__(self, packed):
-        self.is_packed, self.has_graph = packed, True
+        self.is_packed, self.has_graph, self.has_int8_scales = packed, True, packed
 
 
 def row(runtime, precision, ms, faithful=True):
@@ -33,6 +33,7 @@ def test_no_faithful_runtime_is_no_choice():
         ("openvino-bf16", False, ["openvino-bf16"]),
         ("openvino-bf16", True, ["openvino-packed"]),
         ("openvino-int8", True, ["openvino-int8"]),
+        ("openvino-fp32", True, ["openvino-fp32"]),
         ("torch-packed", False, ["torch-bf16"]),
     ],
 )
@@ -45,4 +46,8 @@ def test_auto_tries_every_runtime_that_can_load_the_form():
         names = [entry.name for entry in candidates(Fake(packed), "cpu", "auto")]
         assert len(names) >= 4
         assert {name.split("-")[0] for name in names} == {"openvino", "torch"}
+    uncalibrated = Fake(True)
+    uncalibrated.has_int8_scales = False
+    assert "openvino-w8a8" in names
+    assert "openvino-w8a8" not in [entry.name for entry in candidates(uncalibrated, "cpu", "auto")]
     assert all(entry.name.startswith("torch") for entry in candidates(Fake(False), "cuda", "auto"))

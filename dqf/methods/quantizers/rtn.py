@@ -9,6 +9,7 @@ from dqf.registry import NoOptions, register
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dqf.quant.calibration import LayerInputs
     from dqf.quant.qparams import Granularity, QuantizedWeight
 
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     needs_calibration=False,
 )
 def quantize_weight(
-    weight: Tensor, granularity: Granularity, hessian: Tensor | None, config: NoOptions
+    weight: Tensor, granularity: Granularity, inputs: LayerInputs | None, config: NoOptions
 ) -> QuantizedWeight:
     """Quantize a weight by rounding to nearest.
 
     Args:
         weight: float (rows, columns).
         granularity: bits, group size and symmetry.
-        hessian: not used.
+        inputs: not used.
         config: not used.
 
     Returns:

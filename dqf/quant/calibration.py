@@ -1,0 +1,214 @@
+"""What a quantizer is told about a layer's inputs, and how they are gathered block after block.
+
+The hidden states of all calibration samples are kept between blocks, so that every block runs on what
+the already quantized blocks before it really give, and no block runs more often than it must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dqf.models.device import autocast
+
+
+@dataclass
+class LayerInputs:
+    """Statistics of the inputs x of one layer, padding left out.
+
+    Attributes:
+        hessian: float32 (columns, columns), the sum of x x^T.
+        largest: float32 (columns,), the largest |x| of each column.
+        tokens: number of x.
+    """
+
+    hessian: Tensor
+    largest: Tensor
+    tokens: int
+
+    @property
+    def power(self) -> Tensor:
+        """Mean of x^2 per column, float32 (columns,)."""
+        return self.hessian.diagonal() / max(1, self.tokens)
+
+    @classmethod
+    def of(cls, x: Tensor) -> LayerInputs:
+        """Return the statistics of inputs (tokens, columns)."""
+        x = x.float()
+        return cls(x.T @ x, x.abs().amax(0), x.shape[0])
+
+    def add(self, x: Tensor) -> None:
+        """Take in more inputs, float (tokens, columns)."""
+        x = x.float()
+        self.hessian.addmm_(x.T, x)
+        torch.maximum(self.largest, x.abs().amax(0), out=self.largest)
+        self.tokens += x.shape[0]
+
+
+class Stop(Exception):
+    """Ends a forward pass once what was looked for has been seen."""
+
+
+@dataclass
+class _Call:
+    """How a block is called for one batch, besides its hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Blocks:
+    """A model's transformer blocks, run one after the other on kept hidden states.
+
+    Args:
+        model: in evaluation mode.
+        stack: its blocks.
+        calibration: batches of model inputs with `attention_mask`.
+    """
+
+    def __init__(self, model: nn.Module, stack: nn.ModuleList, calibration: Sequence[dict[str, Tensor]]) -> None:
+        self._stack = stack
+        self._masks = [batch["attention_mask"].bool() for batch in calibration]
+        self._hidden: list[Tensor] = []
+        self._calls: list[list[_Call]] = []
+        whole = True
+        for batch in calibration:
+            calls = self._watch(model, batch, whole)
+            # Most models call every block alike; then later batches need only reach the first.
+            if whole and all(_alike(calls[0], call) for call in calls[1:]):
+                whole = False
+            self._calls.append(calls if whole else calls[:1])
+
+    def _watch(self, model: nn.Module, batch: dict[str, Tensor], whole: bool) -> list[_Call]:
+        """Run the model, keep the first block's hidden states and return how blocks are called."""
+        calls: list[_Call] = []
+
+        def note(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not calls:
+                self._hidden.append((args[0] if args else kwargs["hidden_states"]).detach())
+            rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+            calls.append(_Call(args[1:], rest))
+            if not whole:
+                raise Stop
+
+        handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in self._stack]
+        try:
+            with autocast(next(model.parameters()).device):
+                model(**batch)
+        except Stop:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return calls
+
+    def inputs_of(self, index: int, layers: Mapping[str, nn.Linear]) -> dict[str, LayerInputs]:
+        """Return the inputs of some layers of a block; layers that share an input share the statistics."""
+        sampler = InputSampler(layers)
+        with sampler:
+            for at in range(len(self._hidden)):
+                sampler.start_pass(self._masks[at])
+                self._run(index, at)
+        return sampler.found
+
+    def input_groups(self, index: int, layers: Mapping[str, nn.Linear]) -> list[list[str]]:
+        """Return a block's layers in the order they run, those that read the same input together."""
+        groups: dict[int, list[str]] = {}
+        held: list[Tensor] = []
+        handles = []
+        for name, layer in layers.items():
+
+            def note(_layer: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+                held.append(args[0])  # keeps its id from being given to another tensor
+                groups.setdefault(id(args[0]), []).append(name)
+
+            handles.append(layer.register_forward_pre_hook(note))
+        try:
+            self._run(index, 0)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return list(groups.values())
+
+    def advance(self, index: int) -> None:
+        """Replace the kept hidden states by what a block makes of them."""
+        for at in range(len(self._hidden)):
+            self._hidden[at] = self._run(index, at)
+
+    def _run(self, index: int, at: int) -> Any:
+        calls = self._calls[at]
+        call = calls[index] if len(calls) > 1 else calls[0]
+        try:
+            with autocast(self._hidden[at].device):
+                out = self._stack[index](self._hidden[at], *call.args, **call.kwargs)
+        except Stop:
+            return None
+        return (out[0] if isinstance(out, tuple) else out).float()
+
+
+class InputSampler:
+    """Gathers the inputs of layers while it is entered.
+
+    Args:
+        layers: by name. Those that read the very same tensor share one `LayerInputs`.
+        stop: end the forward pass once all have run.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Linear], stop: bool = True) -> None:
+        self.found: dict[str, LayerInputs] = {}
+        self._mask = torch.empty(0)
+        self._layers = dict(layers)
+        self._stop = stop
+        self._handles: list[Any] = []
+        self._pass: dict[int, tuple[Tensor, LayerInputs]] = {}
+        self._seen = 0
+
+    def start_pass(self, mask: Tensor) -> None:
+        """Say that a batch begins, and which of its positions (rows, length) are real."""
+        self._mask = mask
+        self._pass.clear()
+        self._seen = 0
+
+    def __enter__(self) -> InputSampler:
+        for name, layer in self._layers.items():
+            self._handles.append(layer.register_forward_pre_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def hook(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+            whole = args[0]
+            shared = self._pass.get(id(whole))
+            if shared is not None:
+                self.found[name] = shared[1]
+            else:
+                x = (
+                    whole[self._mask]
+                    if whole.dim() == 3 and whole.shape[:2] == self._mask.shape
+                    else whole.reshape(-1, whole.shape[-1])
+                )
+                with torch.autocast(x.device.type, enabled=False):
+                    if name in self.found:
+                        self.found[name].add(x)
+                    else:
+                        self.found[name] = LayerInputs.of(x)
+                self._pass[id(whole)] = whole, self.found[name]
+            self._seen += 1
+            if self._stop and self._seen == len(self._layers):
+                raise Stop
+
+        return hook
+
+
+def _alike(one: _Call, other: _Call) -> bool:
+    if len(one.args) != len(other.args) or one.kwargs.keys() != other.kwargs.keys():
+        return False
+    pairs = [*zip(one.args, other.args, strict=True), *((one.kwargs[key], other.kwargs[key]) for key in one.kwargs)]
+    return all(a is b or (not isinstance(a, Tensor | tuple) and a == b) for a, b in pairs)
