@@ -56,6 +56,11 @@ def percent(value: Any, decimals: int = 1) -> str:
     return f"{100 * value:.{decimals}f}{NBSP}%".replace("-", "\u2212") if known(value) else UNKNOWN
 
 
+def share(value: Any) -> str:
+    """Return a share (0..1) that may be tiny as a percentage with 3 significant digits."""
+    return f"{significant(100 * value)}{NBSP}%" if known(value) else UNKNOWN
+
+
 def points(value: Any) -> str:
     """Return a difference of shares in percentage points, with its sign."""
     return f"{100 * value:+.1f}{NBSP}pp".replace("-", "\u2212") if known(value) else UNKNOWN

@@ -33,6 +33,11 @@ FRONTIER_COLOR = "#8a90a0"
 INTERVAL_COLOR = "#6b7180"
 GRID_COLOR = "#8f95a3"
 """Of the 3-D view: opaque, as WebGL draws see-through lines white."""
+ERROR_SCALE = ((0.0, "#62cbb4"), (0.5, "#3f8bd0"), (1.0, "#7335a5"))
+"""Of heat strips, small error to large: lightness falls steadily, and both ends show on both backgrounds."""
+WARNING_COLOR = "#f0a202"
+"""Of what needs a look: in no scale and no variant's color."""
+NEUTRAL_COLOR = "#8d94a3"
 BITS_SYMBOLS = {16: "circle", 8: "square", 4: "diamond", 3: "triangle-up", 2: "x"}
 MIXED_SYMBOL = "star"
 

@@ -180,7 +180,7 @@ def test_compare_takes_the_basket_from_the_address(open_page, filled):
     table = app.dataframe[0].value
     assert len(table) == 2
     assert {"Size (MB)", "× smaller", "p50 (ms)", "p90 (ms)", "× faster", "Retention (%)", "Params (M)"} <= set(table)
-    assert app.dataframe[1].value["Size"].tolist() == ["13.5 GB", "0.9 GB"]
+    assert app.dataframe[-1].value["Size"].tolist() == ["13.5 GB", "0.9 GB"]
 
 
 def test_compare_says_what_is_missing(open_page, filled):

@@ -26,6 +26,7 @@ from dqf.data.catalog import glue_task
 from dqf.evaluate.metrics import compute_metric, interval_for
 from dqf.jobs import protocol
 from dqf.presets import preset_config, preset_names
+from tests.support.example_receipts import example_receipt
 
 BBC_LABELS = ("business", "entertainment", "politics", "sport", "tech")
 STAGES = (
@@ -192,6 +193,18 @@ def _write_predictions(path: Path, truth: np.ndarray, classes: int, error_rate: 
     return predicted
 
 
+def _write_receipt(path: Path, sketch: _Sketch, config: RunConfig) -> None:
+    path.parent.mkdir(exist_ok=True)
+    rows = example_receipt(
+        sketch.bits,
+        llama=not config.student.model.startswith("starter:"),
+        quantizer=config.quantization.quantizer,
+        group_size=config.quantization.group_size,
+        seed=config.seed,
+    )
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
 def _result(run_dir: Path, config: RunConfig, task: str, n: int, created: float) -> dict[str, Any]:
     labels, metric = _labels_and_metric(task)
     rng = np.random.default_rng(config.seed)
@@ -203,6 +216,8 @@ def _result(run_dir: Path, config: RunConfig, task: str, n: int, created: float)
         where = f"predictions/{sketch.variant_id}.parquet"
         predicted = _write_predictions(run_dir / where, truth, len(labels), sketch.error_rate, rng)
         variants.append(_variant(sketch, teacher, config, task, metric, truth, predicted, where, variants))
+        if variants[-1]["receipt"]:
+            _write_receipt(run_dir / variants[-1]["receipt"], sketch, config)
     threads = 2
     return {
         "schema_version": 1,
@@ -319,6 +334,6 @@ def _variant(
         "verification": {"relative_l2_error": 0.01, "argmax_agreement": 0.998, "tolerance": 0.05, "n": 64},
         "weights_sha256": hashlib.sha256(sketch.variant_id.encode()).hexdigest(),
         "artifact": f"artifacts/{sketch.variant_id}",
-        "receipt": f"artifacts/{sketch.variant_id}/receipt.json" if quantized else None,
+        "receipt": f"receipts/{sketch.variant_id}.json" if quantized else None,
         "predictions": predictions_file,
     }
