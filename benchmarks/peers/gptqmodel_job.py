@@ -40,16 +40,18 @@ def main() -> None:
     extra = {"backend": BACKEND.AWQ_TORCH} if job["method"] == "awq" else {}
     model.quantize(rows, batch_size=8, **extra)
     seconds = time.monotonic() - began
-    weights = {}
-    for name, module in model.model.named_modules():
-        if hasattr(module, "dequantize_weight") and ".layers." in name:
-            weight = module.dequantize_weight()
-            weights[name] = weight.T.contiguous().half() if weight.shape[0] == module.in_features else weight.half()
+    peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    # Read back as its users do: in memory the codes are not yet in the order they are stored in.
+    model.save(str(out / "checkpoint"))
+    model = GPTQModel.load(str(out / "checkpoint"), device="cpu", backend=BACKEND.TORCH)
+    weights = {
+        name: module.dequantize_weight().T.contiguous().half()
+        for name, module in model.model.named_modules()
+        if hasattr(module, "dequantize_weight") and ".layers." in name
+    }
     norms = {n: p.detach().half().contiguous() for n, p in model.model.named_parameters() if "norm" in n}
     save_file({**weights}, out / "weights.safetensors")
     save_file(norms, out / "norms.safetensors")
-    # Not getrusage's figure: that one still holds the parent's peak.
-    peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     (out / "job.json").write_text(json.dumps({"seconds": seconds, "peak_rss_bytes": peak, "layers": len(weights)}))
 
 

@@ -75,13 +75,13 @@ class Blocks:
         self._masks = [batch["attention_mask"].bool() for batch in calibration]
         self._hidden: list[Tensor] = []
         self._calls: list[list[_Call]] = []
-        whole = True
+        # Most models call every block alike: then a batch need only reach the first.
+        one = {name: tensor[:1] for name, tensor in calibration[0].items()}
+        calls = self._watch(model, one, whole=True)
+        whole = not all(_alike(calls[0], call) for call in calls[1:])
+        self._hidden.clear()
         for batch in calibration:
-            calls = self._watch(model, batch, whole)
-            # Most models call every block alike; then later batches need only reach the first.
-            if whole and all(_alike(calls[0], call) for call in calls[1:]):
-                whole = False
-            self._calls.append(calls if whole else calls[:1])
+            self._calls.append(self._watch(model, batch, whole))
 
     def _watch(self, model: nn.Module, batch: dict[str, Tensor], whole: bool) -> list[_Call]:
         """Run the model, keep the first block's hidden states and return how blocks are called."""

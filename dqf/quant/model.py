@@ -113,10 +113,11 @@ def _carry_out(
             continue
         modules = {name: work.linear(name) for name in names}
         ran: set[str] = set()
-        for group in blocks.input_groups(index, modules):
+        groups = blocks.input_groups(index, modules)
+        inputs = blocks.inputs_of(index, {name: modules[name] for group in groups for name in group})
+        for group in groups:
             ran.update(group)
-            inputs = blocks.inputs_of(index, {name: modules[name] for name in group})
-            work.quantize(group, inputs[group[0]])
+            work.quantize(group, inputs.pop(group[0]))
         work.quantize([name for name in names if name not in ran], None)
         blocks.advance(index)
     for name in rest:

@@ -128,7 +128,7 @@ def choose_qparams(weight: Tensor, granularity: Granularity) -> tuple[Tensor, Te
 
 
 def search_qparams(
-    weight: Tensor, granularity: Granularity, importance: Tensor | None = None, steps: int = 20, narrowest: float = 0.4
+    weight: Tensor, granularity: Granularity, importance: Tensor | None = None, steps: int = 12, narrowest: float = 0.4
 ) -> tuple[Tensor, Tensor]:
     """Choose scale and zero point of each group so that its weighted squared rounding error is least.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dqf.quant.qparams import QuantizedWeight
 
-BLOCK = 128
+BLOCK = 64
 
 
 def damped(hessian: Tensor, damping: float) -> Tensor:
@@ -109,28 +109,27 @@ def descend(weight: Tensor, codes: Tensor, scale: Tensor, zero_point: Tensor, he
     """
     rows, columns = codes.shape
     width = columns // scale.shape[1]
-    # Columns become rows: each step then works on one contiguous stretch of memory.
+    # Columns become rows: each step then works on one contiguous stretch of memory. A column's value moves
+    # in whole steps, so its best code is the present one plus the pull in steps, rounded.
     codes = codes.T.contiguous()
-    s, z = scale.T.contiguous(), zero_point.T.contiguous()
-    value = (codes.view(-1, width, rows) - z.unsqueeze(1)).mul_(s.unsqueeze(1)).view(columns, rows)
+    steps, zeros = scale.T.contiguous(), zero_point.T.contiguous()
+    value = ((codes.view(-1, width, rows) - zeros.unsqueeze(1)) * steps.unsqueeze(1)).view(columns, rows)
     pull = hessian @ (weight.T - value)  # column j: what the remaining error asks of column j, times H_jj
-    diagonal = hessian.diagonal().tolist()
+    inverses = list(1 / steps)
+    step = list(steps)
+    shares = (1 / hessian.diagonal()).tolist()
     for start in range(0, columns, BLOCK):
         end = min(start + BLOCK, columns)
-        local = pull[start:end].clone()
         inside = hessian[start:end, start:end].contiguous()
-        moved = torch.empty(end - start, rows, device=codes.device)
-        for i in range(end - start):
-            j = start + i
-            g = j // width
-            best = torch.add(value[j], local[i], alpha=1 / diagonal[j]).div_(s[g]).round_().add_(z[g])
-            best.clamp_(0, levels)
-            now = torch.sub(best, z[g]).mul_(s[g])
-            torch.sub(now, value[j], out=moved[i])
-            codes[j] = best
-            value[j] = now
-            if i + 1 < end - start:
-                local[i + 1 :].addr_(inside[i, i + 1 :], moved[i], alpha=-1)
+        moved = torch.zeros(end - start, rows, device=codes.device)
+        before = moved.T
+        into = zip(pull[start:end].unbind(), codes[start:end].unbind(), moved.unbind(), strict=True)
+        for i, (wanted, code, move) in enumerate(into):
+            g = (start + i) // width
+            now = torch.addmv(wanted, before[:, :i], inside[i, :i], alpha=-1) if i else wanted
+            best = torch.addcmul(code, now, inverses[g], value=shares[start + i]).round_().clamp_(0, levels)
+            torch.sub(best, code, out=move).mul_(step[g])
+            code.copy_(best)
         if end < columns:
             pull[end:].addmm_(hessian[end:, start:end], moved, alpha=-1)
     return codes.T.contiguous()

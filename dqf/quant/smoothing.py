@@ -44,7 +44,7 @@ def search_int8_scale(weight: Tensor, inputs: LayerInputs, strengths: tuple[floa
         scale = scale * (largest / scale).max()  # now the largest |x / s| is 1
         # Rounded up to FP16, so that no calibration input is clipped.
         scale = (scale.clamp(min=1e-4, max=6e4) * (1 + 2**-10)).half()
-        error = int8_error(weight, inputs, scale)
+        error = _noise(weight, inputs, scale)  # the signal is the same for all
         if error < least:
             best, least = scale, error
     assert best is not None or not torch.isfinite(weight).all()  # noqa: S101 - some error is finite
@@ -61,10 +61,15 @@ def int8_error(weight: Tensor, inputs: LayerInputs, scale: Tensor) -> float:
         inputs: statistics of the layer's inputs.
         scale: positive (columns,), by which inputs are divided.
     """
+    whole = ((weight @ inputs.hessian) * weight).sum() / max(1, inputs.tokens)
+    return _noise(weight, inputs, scale) / max(float(whole), 1e-30)
+
+
+def _noise(weight: Tensor, inputs: LayerInputs, scale: Tensor) -> float:
+    """Return the expected squared output error per input vector."""
     s = scale.float()
     scaled = weight * s
     of_inputs = (1 / LEVELS) ** 2 / 12 * scaled.square().sum()
     steps = scaled.abs().amax(1) / LEVELS
     of_weights = steps.square().sum() / 12 * (inputs.power / s.square()).sum()
-    whole = ((weight @ inputs.hessian) * weight).sum() / max(1, inputs.tokens)
-    return float((of_inputs + of_weights) / whole.clamp(min=1e-30))
+    return float(of_inputs + of_weights)

@@ -77,9 +77,9 @@ def quantize_weight(
     """
     import dataclasses
 
-    from dqf.methods.quantizers.gptq import feed_errors_back
+    from dqf.methods.quantizers.gptq import quantize_by_feedback
     from dqf.quant.qparams import choose_qparams, quantize, search_qparams
-    from dqf.quant.refine import damped, refine
+    from dqf.quant.refine import damped
 
     if inputs is None:
         raise UserError("AWQ needs calibration inputs for every layer: got none; give it calibration samples.")
@@ -89,8 +89,9 @@ def quantize_weight(
     # The inputs that the codes will meet are divided by the scale, and so are their second moments.
     hessian = damped(inputs.hessian / input_scale / input_scale.unsqueeze(1), 0.01)
     if config.rounding == "feedback":
-        start = feed_errors_back(scaled, granularity, hessian, act_order=True, scale_search=config.clip)
-        quantized = refine(scaled, start, hessian, rounds=2)
+        quantized = quantize_by_feedback(
+            scaled, granularity, hessian, act_order=True, scale_search=config.clip, refine_rounds=2
+        )
     else:
         importance = hessian.diagonal()
         qparams = (

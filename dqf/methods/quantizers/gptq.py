@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dqf.quant.calibration import LayerInputs
     from dqf.quant.qparams import Granularity, QuantizedWeight
 
-BLOCK = 128
+BLOCK = 64
 """Columns whose updates to later columns are applied together; changes the speed only."""
 
 
@@ -89,26 +89,64 @@ def quantize_weight(
     Raises:
         UserError: there are no inputs, or the weight is not finite.
     """
-    from dqf.quant.refine import damped, refine
+    from dqf.quant.refine import damped
 
     if inputs is None:
         raise UserError("GPTQ needs calibration inputs for every layer: got none; give it calibration samples.")
     hessian = damped(inputs.hessian, config.damping)
-    quantized = feed_errors_back(weight, granularity, hessian, config.act_order, config.scale_search)
-    return refine(weight, quantized, hessian, config.refine_rounds) if config.refine_rounds else quantized
+    return quantize_by_feedback(
+        weight, granularity, hessian, config.act_order, config.scale_search, config.refine_rounds
+    )
+
+
+def quantize_by_feedback(
+    weight: Tensor, granularity: Granularity, hessian: Tensor, act_order: bool, scale_search: bool, refine_rounds: int
+) -> QuantizedWeight:
+    """Quantize by error feedback, then refine; all cores work on rows of their own.
+
+    Args:
+        weight: float (rows, columns).
+        granularity: bits, group size and symmetry.
+        hessian: float32 (columns, columns), damped.
+        act_order: see `feed_errors_back`.
+        scale_search: see `feed_errors_back`.
+        refine_rounds: see `dqf.quant.refine.refine`.
+    """
+    import torch
+
+    from dqf.quant.refine import refine
+    from dqf.quant.rows import by_rows
+
+    importance = hessian.diagonal()
+    order = torch.arange(len(hessian), device=weight.device)
+    if act_order:
+        order = torch.argsort(importance, descending=True, stable=True)
+    factor = _inverse_factor(hessian[order][:, order] if act_order else hessian)
+
+    def rows(part: Tensor) -> QuantizedWeight:
+        start = feed_errors_back(part, granularity, importance, factor, order if act_order else None, scale_search)
+        return refine(part, start, hessian, refine_rounds) if refine_rounds else start
+
+    return by_rows(weight.float(), rows)
 
 
 def feed_errors_back(
-    weight: Tensor, granularity: Granularity, hessian: Tensor, act_order: bool, scale_search: bool
+    weight: Tensor,
+    granularity: Granularity,
+    importance: Tensor,
+    factor: Tensor,
+    order: Tensor | None,
+    scale_search: bool,
 ) -> QuantizedWeight:
     """Quantize column by column, each column's error spread over the columns still to come.
 
     Args:
         weight: float (rows, columns).
         granularity: bits, group size and symmetry.
-        hessian: float32 (columns, columns), damped.
-        act_order: columns in falling order of the Hessian's diagonal, scales of all groups chosen
-            beforehand; else from left to right, a group's scales chosen when its first column is reached.
+        importance: float32 (columns,), the Hessian's diagonal.
+        factor: float32 (columns, columns), upper Cholesky factor of the Hessian's inverse, in that order.
+        order: int64 (columns,), the order columns are quantized in, scales of all groups chosen
+            beforehand; None for left to right, a group's scales chosen when its first column is reached.
         scale_search: choose scales by least weighted error instead of from the extremes.
     """
     import torch
@@ -117,7 +155,6 @@ def feed_errors_back(
 
     rows, columns = weight.shape
     width = granularity.width(columns)
-    importance = hessian.diagonal()
 
     def qparams(part: Tensor, start: int) -> tuple[Tensor, Tensor]:
         if scale_search:
@@ -125,36 +162,35 @@ def feed_errors_back(
         return choose_qparams(part, granularity)
 
     scale, zero_point = qparams(weight.float(), 0)
-    order = torch.arange(columns, device=weight.device)
-    if act_order:
-        order = torch.argsort(importance, descending=True, stable=True)
-        hessian = hessian[order][:, order]
-    factor = _inverse_factor(hessian)
-    # Columns become rows: each step then works on one contiguous stretch of memory.
+    left_to_right = order is None
+    if order is None:
+        order = torch.arange(columns, device=weight.device)
+    # Columns become rows: each step then works on one contiguous stretch of memory. Steps are few
+    # microseconds long, so what can be prepared for all columns at once is.
     left = weight.float().T[order].contiguous()
     codes = torch.empty(columns, rows, device=weight.device)
-    s, z = scale.float().T.contiguous(), zero_point.float().T.contiguous()
+    levels = granularity.levels
     group_of = (order // width).tolist()
-    diagonal = factor.diagonal().tolist()
+    steps = _Steps.of(scale, zero_point)
+    # Errors stay undivided by the factor's diagonal: its rows are divided instead.
+    factor = factor / factor.diagonal().unsqueeze(1)
     for start in range(0, columns, BLOCK):
         end = min(start + BLOCK, columns)
         errors = torch.zeros(end - start, rows, device=weight.device)
-        local = left[start:end]
-        inside = factor[start:end, start:end].contiguous()
-        for i in range(end - start):
+        before = errors.T
+        inside = factor[start:end, start:end].T.contiguous()
+        into = zip(left[start:end].unbind(), codes[start:end].unbind(), errors.unbind(), strict=True)
+        for i, (column, code, error) in enumerate(into):
             j = start + i
             g = group_of[j]
-            if not act_order and j % width == 0:
+            if left_to_right and j % width == 0:
                 group = _up_to_date(left, errors, factor, start, j, end, width)
                 new_scale, new_zero = qparams(group.T, j)
                 scale[:, g], zero_point[:, g] = new_scale[:, 0], new_zero[:, 0]
-                s[g], z[g] = new_scale[:, 0].float(), new_zero[:, 0].float()
-            code = torch.div(local[i], s[g]).round_().add_(z[g]).clamp_(0, granularity.levels)
-            codes[j] = code
-            torch.sub(local[i], code.sub_(z[g]).mul_(s[g]), out=errors[i])
-            errors[i] /= diagonal[j]
-            if i + 1 < end - start:
-                local[i + 1 :].addr_(inside[i, i + 1 :], errors[i], alpha=-1)
+                steps.put(g, new_scale[:, 0], new_zero[:, 0])
+            now = torch.addmv(column, before[:, :i], inside[i, :i], alpha=-1) if i else column
+            torch.addcmul(steps.zero_point[g], now, steps.inverse[g], out=code).round_().clamp_(0, levels)
+            torch.sub(now, torch.addcmul(steps.offset[g], code, steps.scale[g]), out=error)
         if end < columns:
             left[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
     unordered = torch.empty_like(codes)
@@ -163,25 +199,51 @@ def feed_errors_back(
     return QuantizedWeight(unordered.T.contiguous().to(torch.uint8), scale, stored, granularity)
 
 
+@dataclass
+class _Steps:
+    """Scales and zero points by group, each a list of float32 (rows,): value = offset + scale * code."""
+
+    scale: list[Tensor]
+    zero_point: list[Tensor]
+    inverse: list[Tensor]
+    offset: list[Tensor]
+
+    @classmethod
+    def of(cls, scale: Tensor, zero_point: Tensor) -> _Steps:
+        """Prepare float16 (rows, groups) scales and uint8 zero points."""
+        s, z = scale.float().T.contiguous(), zero_point.float().T.contiguous()
+        return cls(list(s), list(z), list(1 / s), list(-z * s))
+
+    def put(self, group: int, scale: Tensor, zero_point: Tensor) -> None:
+        """Replace one group's, (rows,) each."""
+        one = _Steps.of(scale.unsqueeze(1), zero_point.unsqueeze(1))
+        self.scale[group], self.zero_point[group] = one.scale[0], one.zero_point[0]
+        self.inverse[group], self.offset[group] = one.inverse[0], one.offset[0]
+
+
 def _up_to_date(left: Tensor, errors: Tensor, factor: Tensor, start: int, j: int, end: int, width: int) -> Tensor:
-    """Return the columns of the group that begins at j, those beyond the block corrected too."""
+    """Return the columns of the group that begins at j, corrected for the errors of the block so far."""
     group = left[j : j + width].clone()
-    beyond = j + width - end
-    if beyond > 0 and j > start:
-        group[-beyond:] -= factor[start:j, end : j + width].T @ errors[: j - start]
+    if j > start:
+        group -= factor[start:j, j : j + width].T @ errors[: j - start]
     return group
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
-    """Return the upper Cholesky factor of the Hessian's inverse, damping more if it must."""
+    """Return the upper Cholesky factor U of the Hessian's inverse (U^T U), damping more if it must.
+
+    With rows and columns in reverse the lower factor of H becomes an upper one, H = R R^T, and U is the
+    inverse of R: one factorization and one triangular inverse instead of two factorizations and an inverse.
+    """
     import torch
 
-    hessian = hessian.clone()
+    hessian = hessian.flip(0, 1)
     extra = 0.01 * hessian.diagonal().mean()
     for _ in range(6):
         lower, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:
-            return torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+            identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+            return torch.linalg.solve_triangular(lower, identity, upper=False).flip(0, 1).contiguous()
         hessian.diagonal().add_(extra)
         extra *= 10
     raise UserError("GPTQ's Hessian must be positive definite: it is not even when damped; raise `damping`.")
