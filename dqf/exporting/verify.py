@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,7 +144,6 @@ def _consume(
         ) from None
     if code_of != 0:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        _keep_log(log)
         raise UserError(
             f"{entry.facts['consumer']} must load {entry.title}: it failed "
             f"({lines[-1].strip()[:200] if lines else f'exit code {code_of}'}), so nothing was kept; "
@@ -153,10 +151,3 @@ def _consume(
         )
     answer = json.loads((scratch / "logits.json").read_text(encoding="utf-8"))
     return np.asarray(answer["logits"], dtype=np.float32), dict(answer["versions"])
-
-
-def _keep_log(log: Path) -> None:
-    """Leave the whole log where it can be read: under DQF_EXPORT_LOG, if that is set."""
-    target = os.environ.get("DQF_EXPORT_LOG")
-    if target:
-        shutil.copyfile(log, target)

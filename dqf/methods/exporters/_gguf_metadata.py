@@ -8,8 +8,8 @@ from typing import Any
 
 from dqf.artifacts import Artifact
 
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""GGUF architecture by transformers `model_type`; the others' tensors are not permuted the same way."""
+ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""GGUF architecture by transformers `model_type`."""
 LAST_TOKEN = 3
 NORMAL, CONTROL = 1, 3
 
