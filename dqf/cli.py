@@ -1,4 +1,4 @@
-"""The command line: `python -m dqf run | list | show | resume | cancel | ingest | doctor`.
+"""The command line: `python -m dqf run | list | show | resume | cancel | export | ingest | doctor`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 bad input,
 130 cancelled. Apart from `ingest` nothing here needs the store, so it works while the app holds it.
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dqf import __version__, flags, terminal
+from dqf import __version__, flags, registry, terminal
 from dqf.config import RunConfig, merge
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol, views
@@ -91,6 +91,13 @@ def build_parser() -> argparse.ArgumentParser:
         ("cancel", _cancel, "Stop a run."),
     ):
         add(name, command, text).add_argument("run", metavar="RUN", help="a run id, its beginning, or `latest`")
+    exporting = add("export", _export, "Write a variant in another form, verified by loading it back.")
+    exporting.add_argument("run", nargs="?", metavar="RUN", help="a run id, its beginning, or `latest`")
+    exporting.add_argument("variant", nargs="?", metavar="VARIANT", help="for example student-dqf-gptq-4bit")
+    exporting.add_argument("--list", action="store_true", help="show the formats, and for a VARIANT which it can take")
+    exporting.add_argument("--format", metavar="NAME", help="one of " + ", ".join(registry.names("exporter")))
+    exporting.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default in the run's `exports`)")
+    flags.add_exporter_flags(exporting)
     add("ingest", _ingest, "Rebuild the store from the run directories.")
     add("doctor", _doctor, "Check this machine and say what is wanting.")
     return parser
@@ -284,6 +291,21 @@ def _cancel(arguments: argparse.Namespace) -> int:
     answer = {"run_id": run_dir.name, "state": state}
     print(json.dumps(answer) if arguments.json else f"{run_dir.name}: {state}")
     return OK if state != protocol.CANCELLING else FAILED
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from dqf.exporting import command
+
+    settings = load_settings(arguments.results_dir)
+    if arguments.list:
+        rows = command.formats(settings, arguments.run, arguments.variant)
+        print(json.dumps(rows, indent=1) if arguments.json else command.format_table(rows))
+        return OK
+    with _stdout_to_stderr():
+        made = command.export_variant(settings, arguments, flags.exporter_options(arguments))
+    record = {"folder": str(made.folder), "size_bytes": made.size_bytes, **made.record}
+    print(json.dumps(record, indent=1) if arguments.json else command.sentence(made))
+    return OK
 
 
 def _ingest(arguments: argparse.Namespace) -> int:

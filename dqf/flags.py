@@ -11,7 +11,7 @@ from typing import Any
 
 from dqf import registry
 from dqf.config import RunConfig, merge
-from dqf.errors import ConfigError, FieldError
+from dqf.errors import ConfigError, FieldError, UserError
 from dqf.fields import Setting, setting_of, type_hints
 
 METHOD_SECTIONS = (("distiller", "distillation", "method"), ("quantizer", "quantization", "quantizer"))
@@ -73,6 +73,45 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         _add_flag(groups[title], flag)
+
+
+def exporter_flags() -> tuple[Flag, ...]:
+    """Return the flags of every registered exporter's settings."""
+    return tuple(
+        dataclasses.replace(flag, kind="exporter", methods=(entry.name,))
+        for entry in registry.entries("exporter")
+        for flag in _flags_of(entry.config, ())
+    )
+
+
+def add_exporter_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the exporters' flags to a parser, one group per exporter."""
+    groups: dict[str, Any] = {}
+    for flag in exporter_flags():
+        name = flag.methods[0]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(f"settings of {name}")
+        _add_flag(groups[name], flag)
+
+
+def exporter_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the given settings of the exporter that `--format` chooses.
+
+    Raises:
+        UserError: a setting of another exporter was given.
+    """
+    options = {}
+    for flag in exporter_flags():
+        value = getattr(arguments, flag.destination, None)
+        if value is None:
+            continue
+        if arguments.format not in flag.methods:
+            raise UserError(
+                f"{flag.name} belongs to --format {flag.methods[0]}: got --format {arguments.format}; "
+                "choose that one or leave the flag out."
+            )
+        options[flag.path[-1]] = value
+    return options
 
 
 def changes_of(arguments: argparse.Namespace, base: Mapping[str, Any]) -> dict[str, Any]:

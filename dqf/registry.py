@@ -24,6 +24,7 @@ from dqf.fields import build
 
 KINDS: dict[str, str] = {
     "distiller": "dqf.methods.distillers",
+    "exporter": "dqf.methods.exporters",
     "quantizer": "dqf.methods.quantizers",
     "runtime": "dqf.runtimes",
 }

@@ -28,7 +28,8 @@ from dqf.estimate import estimate
 from dqf.presets import preset_config
 from dqf.settings import load_settings
 preflight.check(preset_config("starter"), load_settings())
-heavy = sorted({"torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf"} & set(sys.modules))
+heavy = {"torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "gguf", "gptqmodel"}
+heavy = sorted(heavy & set(sys.modules))
 print("heavy:", heavy)
 """
 

@@ -45,18 +45,18 @@ def write_tokenizer(folder: Path, bert: bool) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
 
 
-def write_bert(folder: Path, layers: int = 2, seed: int = 0, **options: Any) -> Path:
-    """Write a random BERT with hidden size 32."""
+def write_bert(folder: Path, layers: int = 2, seed: int = 0, hidden: int = 32, **options: Any) -> Path:
+    """Write a random BERT."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=64,
-        hidden_size=32,
+        hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * hidden,
         max_position_embeddings=64,
         **options,
     )
@@ -66,19 +66,19 @@ def write_bert(folder: Path, layers: int = 2, seed: int = 0, **options: Any) -> 
     return folder
 
 
-def write_llama(folder: Path, layers: int = 4, seed: int = 0) -> Path:
-    """Write a random Llama with hidden size 32."""
+def write_llama(folder: Path, layers: int = 4, seed: int = 0, hidden: int = 32) -> Path:
+    """Write a random Llama."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=64,
-        hidden_size=32,
+        hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * hidden,
         max_position_embeddings=64,
         pad_token_id=0,
         bos_token_id=None,

@@ -1,0 +1,240 @@
+"""The model card of an export: what it is, what it scored, how to load it, how to make it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dqf.artifacts import Artifact
+from dqf.exporting.licences import data_licence, hub_id, model_licence
+from dqf.jobs.protocol import read_json
+from dqf.registry import Entry
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an artifact came about; everything is optional.
+
+    Attributes:
+        run_id: of its run.
+        variant_id: which variant of the run it is.
+        result: content of the run's `result.json`.
+        command: the command that exports it.
+    """
+
+    run_id: str | None = None
+    variant_id: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Config of the run."""
+        return self.result.get("config") or {}
+
+    def variant(self, variant_id: str | None = None) -> Mapping[str, Any]:
+        """Return a variant's row of the result: by default this one's."""
+        wanted = variant_id or self.variant_id
+        return next((one for one in self.result.get("variants", ()) if one["variant_id"] == wanted), {})
+
+
+def model_card(artifact: Artifact, entry: Entry, record: Mapping[str, Any], code: str, origin: Origin) -> str:
+    """Return the card, Markdown with a metadata header as the hub reads it.
+
+    Args:
+        artifact: what was exported.
+        entry: the exporter.
+        record: content of `export.json`.
+        code: Python source that loaded the export when it was verified.
+        origin: how the artifact came about.
+    """
+    parts = [
+        _header(artifact, entry, origin),
+        f"# {origin.variant_id or artifact.folder.name}, {entry.title}\n",
+        _summary(artifact, entry),
+        _making(artifact, origin),
+        _scores(origin),
+        _receipt(artifact),
+        _fidelity(record),
+        f"## Load it\n\nThis very code loaded the files when they were verified.\n\n```python\n{code.strip()}\n```\n",
+        _again(record, origin),
+        _licences(origin),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _header(artifact: Artifact, entry: Entry, origin: Origin) -> str:
+    task = artifact.manifest.get("task") or {}
+    method = [str(origin.variant().get("quantizer"))] if origin.variant().get("quantizer") else []
+    lines: dict[str, Any] = {
+        "library_name": entry.facts["library"],
+        "pipeline_tag": "text-classification",
+        "tags": ["dqf-studio", "knowledge-distillation", "quantization", entry.name, *method],
+    }
+    licence = model_licence(_source(origin, "student"))
+    if licence:
+        lines["license"] = licence.lower()
+    base = hub_id(_source(origin, "student"))
+    if base:
+        lines["base_model"] = base
+    if task.get("name"):
+        lines["datasets"] = [task["name"]]
+    metrics = sorted({one["metric"] for one in (origin.variant().get("tasks") or {}).values()})
+    if metrics:
+        lines["metrics"] = metrics
+    # JSON is YAML, so no name can break the header.
+    body = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in lines.items())
+    return f"---\n{body}\n---\n"
+
+
+def _summary(artifact: Artifact, entry: Entry) -> str:
+    manifest = artifact.manifest
+    task = manifest.get("task") or {}
+    labels = ", ".join(f"`{label}` ({at})" for at, label in enumerate(task.get("labels") or ()))
+    lines = [
+        f"{entry.summary} Made by DQF Studio from a measured artifact of {manifest['params'] / 1e6:.1f} M parameters."
+    ]
+    if labels:
+        lines.append(f"\nClasses, in the order of the logits: {labels}.")
+    return "\n".join(lines) + "\n"
+
+
+def _making(artifact: Artifact, origin: Origin) -> str:
+    if not origin.config:
+        return ""
+    config, task, variant = origin.config, origin.result.get("task") or {}, origin.variant()
+    distillation = config.get("distillation") or {}
+    quantizer = variant.get("quantizer")
+    rows = [
+        ("Teacher", _source(origin, "teacher")),
+        ("Student", f"{_source(origin, 'student')} ({variant.get('variant')})"),
+        ("Data", f"{task.get('name')}: {task.get('train_n')} rows to learn from. {task.get('note') or ''}".strip()),
+        ("Distillation", _settings(str(distillation.get("method")), distillation.get("options"))),
+        (
+            "Quantization",
+            f"{quantizer}, {variant.get('bits')} bits, group size {variant.get('group_size')}, "
+            f"{'symmetric' if variant.get('symmetric') else 'asymmetric'}"
+            if quantizer
+            else "none, FP16",
+        ),
+        ("Longest input", f"{artifact.manifest['max_length']} tokens"),
+    ]
+    return "## How it was made\n\n| | |\n|---|---|\n" + "".join(f"| {a} | {_cell(b)} |\n" for a, b in rows)
+
+
+def _scores(origin: Origin) -> str:
+    """Return scores of this variant and of the teacher, with intervals."""
+    result = origin.result
+    variants = result.get("variants") or []
+    if not variants or not origin.variant():
+        return ""
+    teacher = variants[0]
+    shown = [teacher] if teacher is origin.variant() else [teacher, origin.variant()]
+    lines = [
+        "## Scores\n",
+        "| variant | task | metric | score | 95 % interval | n | retention | file |",
+        "|" + "---|" * 8,
+    ]
+    for one in shown:
+        for name, task in one["tasks"].items():
+            lines.append(
+                f"| {_cell(one['variant_id'])} | {_cell(name)} | {task['metric']} | {task['value']:.3f} | "
+                f"[{task['ci95_low']:.3f}, {task['ci95_high']:.3f}] | {task['n']} | {_percent(one.get('retention'))} | "
+                f"{one['size_bytes'] / 1e6:.1f} MB |"
+            )
+    lines.append(
+        f"\nMeasured on the artifact in {origin.variant().get('runtime')}, on rows that no choice was made on; the "
+        "files here gave the same logits within the bounds below. MB = 1e6 bytes of weights.\n"
+    )
+    return "\n".join(lines)
+
+
+def _receipt(artifact: Artifact) -> str:
+    rows = read_json(artifact.folder / "receipt.json")
+    if not isinstance(rows, list) or not rows:
+        return ""
+    by: dict[tuple[str, Any, Any], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by.setdefault((row.get("method", "?"), row.get("bits"), row.get("group_size")), []).append(row)
+    lines = ["## Receipt\n", "| method kept | bits | group size | layers | weights |", "|" + "---|" * 5]
+    for (method, bits, group), some in sorted(by.items(), key=str):
+        count = sum(int(row.get("params", 0)) for row in some)
+        lines.append(f"| {method} | {bits} | {group or 'row'} | {len(some)} | {count / 1e6:.2f} M |")
+    linear = [row for row in rows if row.get("kind") == "linear"]
+    fallen = [row for row in linear if row.get("fallback")]
+    tokens = max((int(row.get("calibration_tokens", 0)) for row in rows), default=0)
+    lines.append(
+        f"\n{len(fallen)} of {len(linear)} linear layers fell back to round-to-nearest; up to {tokens} calibration "
+        "input vectors were seen.\n"
+    )
+    return "\n".join(lines)
+
+
+def _fidelity(record: Mapping[str, Any]) -> str:
+    seen = record["verification"]
+    versions = ", ".join(f"{name} {version}" for name, version in seen["versions"].items())
+    lines = [
+        "## Fidelity\n",
+        f"Loaded in a fresh process by {seen['consumer']} ({versions}), the logits of {seen['n']} texts "
+        f"({seen['probe']}) differed from the artifact's own by {seen['relative_l2_error']:.2e} (relative L2; at most "
+        f"{seen['tolerance']:g} is allowed) and agreed in {seen['argmax_agreement']:.1%} of the predictions.",
+    ]
+    lines += [f"* {note}" for note in record["notes"]] or ["* Every integer code and scale was carried over as it was."]
+    return "\n".join([lines[0], lines[1], "", *lines[2:]]) + "\n"
+
+
+def _again(record: Mapping[str, Any], origin: Origin) -> str:
+    sha = record["source"]["weights_sha256"]
+    lines = ["## Make it again\n"]
+    if origin.command:
+        lines.append(f"```sh\n{shlex.join(origin.command)}\n```\n")
+    lines.append(f"Source: artifact with weights SHA-256 `{sha}`. DQF Studio {record['dqf_version']}.")
+    if origin.config:
+        lines.append(
+            f"Run `{origin.run_id}`, seed {origin.config.get('seed')}; its config goes into "
+            "`python -m dqf run --config FILE`:\n"
+            f"\n```json\n{json.dumps(origin.config, indent=1)}\n```"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _licences(origin: Origin) -> str:
+    if not origin.config:
+        return ""
+    unknown = "not known to this program: see where it comes from"
+    rows = [
+        ("Teacher", _source(origin, "teacher"), model_licence(_source(origin, "teacher")) or unknown),
+        ("Student", _source(origin, "student"), model_licence(_source(origin, "student")) or unknown),
+        ("Data", _source(origin, "task"), data_licence(_source(origin, "task")) or unknown),
+    ]
+    body = "".join(f"| {part} | {_cell(name)} | {_cell(licence)} |\n" for part, name, licence in rows)
+    return f"## Licences\n\n| part | source | licence |\n|---|---|---|\n{body}"
+
+
+def _source(origin: Origin, section: str) -> str:
+    """Return where teacher, student or task come from; of a local path only its name."""
+    part = origin.config.get(section) or {}
+    source = str(part.get("model") or part.get("source") or "")
+    if section == "student" and origin.variant().get("model"):
+        source = str(origin.variant()["model"])
+    kind, _, path = source.rpartition(":")
+    return (
+        f"{kind}:{Path(path).name}" if kind == "file" else Path(source).name if Path(source).is_absolute() else source
+    )
+
+
+def _settings(name: str, options: Any) -> str:
+    given = ", ".join(f"{key} {value}" for key, value in options.items()) if isinstance(options, Mapping) else ""
+    return f"{name} ({given})" if given else name
+
+
+def _percent(value: Any) -> str:
+    return f"{value:.1%}" if isinstance(value, int | float) else "-"
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,179 @@
+"""Write an artifact in another form, load it back by its own consumer in a fresh process, compare, keep."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dqf
+from dqf import registry
+from dqf.artifacts import WEIGHTS, Artifact, open_artifact, sha256_of
+from dqf.errors import ConfigError, FieldError, UserError
+from dqf.exporting.card import Origin, model_card
+from dqf.exporting.probe import Probe, built_in_probe
+from dqf.exporting.verify import Agreement, verify
+from dqf.jobs.protocol import read_json, write_json
+
+if TYPE_CHECKING:
+    from dqf.methods.exporters._files import Written
+
+RECORD = "export.json"
+FORMAT = "dqf-export"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A kept export.
+
+    Attributes:
+        folder: where it lies.
+        record: content of its `export.json`.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files but the card and the record."""
+        return sum(int(one["size_bytes"]) for one in self.record["files"].values())
+
+
+def export(
+    artifact_folder: Path,
+    name: str,
+    out: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    probe: Probe | None = None,
+    origin: Origin | None = None,
+    threads: int = 1,
+) -> ExportResult:
+    """Export an artifact; nothing is kept unless its consumer reproduces the artifact's logits.
+
+    Args:
+        artifact_folder: of the artifact.
+        name: registered exporter.
+        out: folder to make; an earlier export there is replaced, anything else is refused.
+        options: settings of the exporter.
+        probe: texts whose logits are compared; built-in sentences without.
+        origin: what is known of how the artifact was made, for the model card.
+        threads: for the processes that compute logits.
+
+    Returns:
+        The export.
+
+    Raises:
+        ConfigError: an option is wrong.
+        UserError: the artifact was altered or cannot take this form, a package is missing, or the
+            logits do not agree.
+    """
+    entry = registry.get("exporter", name)
+    errors: list[FieldError] = []
+    chosen = entry.options(options or {}, "", errors)
+    if errors:
+        raise ConfigError(errors)
+    artifact = open_artifact(artifact_folder)
+    message = entry.facts["refuse"](artifact, chosen) or _occupied(out) or _missing(entry)
+    if message:
+        raise UserError(message)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    folder = scratch / out.name
+    folder.mkdir(parents=True)
+    try:
+        record = _make(artifact, entry, chosen, folder, probe or built_in_probe(), origin or Origin(), threads)
+        earlier = scratch / ".earlier"
+        if out.exists():
+            out.rename(earlier)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return ExportResult(out, record)
+
+
+def open_export(folder: Path) -> ExportResult:
+    """Open an export and compare its files with their recorded hashes.
+
+    Raises:
+        UserError: not an export, or a file was altered or is missing.
+    """
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
+        raise UserError(f"an export must hold a readable {RECORD}: {folder.name} does not; export it again.")
+    for name, one in record["files"].items():
+        path = folder / name
+        found = sha256_of(path) if path.is_file() else "no such file"
+        if found != one["sha256"]:
+            raise UserError(
+                f"a file must be as it was verified: {folder.name}/{name} has SHA-256 {found[:16]}, "
+                f"expected {one['sha256'][:16]}; export it again."
+            )
+    return ExportResult(folder, record)
+
+
+def missing_packages(entry: registry.Entry) -> list[str]:
+    """Return the packages an exporter needs that are not installed."""
+    return [module for module in entry.facts["needs"] if importlib.util.find_spec(module) is None]
+
+
+def _missing(entry: registry.Entry) -> str:
+    missing = missing_packages(entry)
+    if not missing:
+        return ""
+    return (
+        f"{entry.title} must be loaded by its consumer before it is kept: {', '.join(missing)} is not installed; "
+        "`pip install -r requirements-export.txt` brings it."
+    )
+
+
+def _occupied(out: Path) -> str:
+    if not out.exists() or (out / RECORD).is_file() or (out.is_dir() and not any(out.iterdir())):
+        return ""
+    return f"an export goes to a new folder or over an earlier export: {out} holds something else; choose another."
+
+
+def _make(
+    artifact: Artifact, entry: registry.Entry, options: Any, folder: Path, probe: Probe, origin: Origin, threads: int
+) -> dict[str, Any]:
+    """Write, verify and describe an export in `folder`, which is named as it will be; return its record."""
+    from dqf.methods.exporters._files import write_tokenizer
+
+    try:
+        written: Written = entry.target(artifact, folder, options)
+    except OverflowError as error:
+        raise UserError(f"weights must fit the format: {error}; export as onnx-4bit or onnx-8bit.") from None
+    write_tokenizer(artifact, folder)
+    code = f'folder = "{folder.name}"\n\n{written.loading}'
+    agreement = verify(artifact, entry, folder, code, probe, threads)
+    made = {path.name: path for path in sorted(folder.iterdir())}
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "exporter": entry.name,
+        "options": dict(vars(options)),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dqf_version": dqf.__version__,
+        "source": {
+            "run_id": origin.run_id,
+            "variant_id": origin.variant_id,
+            "weights_sha256": artifact.manifest["files"][WEIGHTS],
+        },
+        "notes": list(written.notes),
+        "verification": agreement.to_dict(),
+        "files": {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in made.items()},
+    }
+    card = model_card(artifact, entry, record, code, origin)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_json(folder / RECORD, record)
+    return record
+
+
+__all__ = ["Agreement", "ExportResult", "Origin", "Probe", "export", "missing_packages", "open_export"]

@@ -1,0 +1,25 @@
+"""Licences of what ships with the starter project; of anything else this program knows none."""
+
+from __future__ import annotations
+
+from dqf.data.catalog import BBC
+from dqf.models.catalog import STARTERS
+
+DATA = {BBC: "packaging MIT; the texts are the BBC's, for research"}
+
+
+def model_licence(source: str) -> str:
+    """Return the SPDX name of a model's licence, empty where unknown."""
+    return next((one.licence for one in STARTERS if source == f"starter:{one.name}"), "")
+
+
+def data_licence(source: str) -> str:
+    """Return the licence of a task's data, empty where unknown."""
+    return DATA.get(source, "")
+
+
+def hub_id(source: str) -> str:
+    """Return a model's hub id, empty for starters, folders and layers of the teacher."""
+    owner, slash, name = source.partition("/")
+    plain = slash and ":" not in source and not owner.startswith(".") and "/" not in name
+    return source if plain else ""
