@@ -1,7 +1,7 @@
 """Quantize a whole model, block after block, and keep a receipt of what happened to every layer.
 
-Blocks are calibrated in order on the model as quantized so far, and within a block the layers in the
-order they run, so that every quantizer sees the inputs its layer will really get.
+Blocks are calibrated in order on the model as quantized so far; the layers of one block are sampled
+together before any of them is quantized (see docs/decisions/0007).
 """
 
 from __future__ import annotations
