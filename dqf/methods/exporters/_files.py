@@ -46,13 +46,16 @@ class Written:
 def transformers_loading(artifact: Artifact, imports: str, model: str) -> str:
     """Return code that loads an export by transformers.
 
+    The tokenizer is not left to AutoTokenizer: for some architectures it builds its own one instead of
+    reading `tokenizer.json` as it is.
+
     Args:
         artifact: whose inputs and length it takes.
         imports: import lines.
         model: lines that define `model`, from `folder`.
     """
     predict = PREDICT.format(arguments=text_arguments(artifact), max_length=artifact.manifest["max_length"])
-    return f"{imports}\n\ntokenizer = AutoTokenizer.from_pretrained(folder)\n{model}\n{predict}"
+    return f"{imports}\n\ntokenizer = PreTrainedTokenizerFast.from_pretrained(folder)\n{model}\n{predict}"
 
 
 def text_arguments(artifact: Artifact) -> str:

@@ -80,7 +80,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
     write_config(artifact, folder, {"quantization_config": quantization, "dtype": "float16"})
     if not older:
         weights.notes.append("Some zero points are 0, so the checkpoint is version 2 (`gptq_v2`).")
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer"
+    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
     return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
 
 
