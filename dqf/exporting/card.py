@@ -109,11 +109,18 @@ def _making(artifact: Artifact, origin: Origin) -> str:
     config, task, variant = origin.config, origin.result.get("task") or {}, origin.variant()
     distillation = config.get("distillation") or {}
     quantizer = variant.get("quantizer")
+    kind = str(variant.get("variant"))
+    distilled = kind in ("student-kd", "student-dqf")
     rows = [
         ("Teacher", _source(origin, "teacher")),
-        ("Student", f"{_source(origin, 'student')} ({variant.get('variant')})"),
+        ("This variant", f"{kind}, from {_source(origin, 'student')}"),
         ("Data", f"{task.get('name')}: {task.get('train_n')} rows to learn from. {task.get('note') or ''}".strip()),
-        ("Distillation", _settings(str(distillation.get("method")), distillation.get("options"))),
+        (
+            "Distillation",
+            _settings(str(distillation.get("method")), distillation.get("options"))
+            if distilled
+            else "none, labels only",
+        ),
         (
             "Quantization",
             f"{quantizer}, {variant.get('bits')} bits, group size {variant.get('group_size')}, "
@@ -197,7 +204,7 @@ def _again(record: Mapping[str, Any], origin: Origin) -> str:
         lines.append(
             f"Run `{origin.run_id}`, seed {origin.config.get('seed')}; its config goes into "
             "`python -m dqf run --config FILE`:\n"
-            f"\n```json\n{json.dumps(origin.config, indent=1)}\n```"
+            f"\n```json\n{json.dumps(_public(origin.config), indent=1)}\n```"
         )
     return "\n".join(lines) + "\n"
 
@@ -221,10 +228,18 @@ def _source(origin: Origin, section: str) -> str:
     source = str(part.get("model") or part.get("source") or "")
     if section == "student" and origin.variant().get("model"):
         source = str(origin.variant()["model"])
-    kind, _, path = source.rpartition(":")
-    return (
-        f"{kind}:{Path(path).name}" if kind == "file" else Path(source).name if Path(source).is_absolute() else source
-    )
+    return str(_public(source))
+
+
+def _public(value: Any) -> Any:
+    """Return settings with only the names of this machine's folders and files."""
+    if isinstance(value, Mapping):
+        return {key: _public(one) for key, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.startswith("file:"):
+        return f"file:{Path(value.removeprefix('file:')).name}"
+    return Path(value).name if Path(value).is_absolute() else value
 
 
 def _settings(name: str, options: Any) -> str:

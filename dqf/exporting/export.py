@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dqf.artifacts import WEIGHTS, Artifact, open_artifact, sha256_of
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.exporting.card import Origin, model_card
 from dqf.exporting.probe import Probe, built_in_probe
-from dqf.exporting.verify import Agreement, verify
+from dqf.exporting.verify import verify
 from dqf.jobs.protocol import read_json, write_json
 
 if TYPE_CHECKING:
@@ -148,12 +149,18 @@ def _make(
 
     try:
         written: Written = entry.target(artifact, folder, options)
-    except OverflowError as error:
-        raise UserError(f"weights must fit the format: {error}; export as onnx-4bit or onnx-8bit.") from None
+    except (RuntimeError, OverflowError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"{entry.title} must be able to hold the model: it cannot ({reason}), so nothing was kept; "
+            "choose another format."
+        ) from error
     write_tokenizer(artifact, folder)
-    code = f'folder = "{folder.name}"\n\n{written.loading}'
+    code = f"folder = {json.dumps(folder.name)}\n\n{written.loading}"
+    files = {
+        path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for path in sorted(folder.iterdir())
+    }
     agreement = verify(artifact, entry, folder, code, probe, threads)
-    made = {path.name: path for path in sorted(folder.iterdir())}
     record: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -168,12 +175,9 @@ def _make(
         },
         "notes": list(written.notes),
         "verification": agreement.to_dict(),
-        "files": {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in made.items()},
+        "files": files,
     }
     card = model_card(artifact, entry, record, code, origin)
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_json(folder / RECORD, record)
     return record
-
-
-__all__ = ["Agreement", "ExportResult", "Origin", "Probe", "export", "missing_packages", "open_export"]

@@ -156,6 +156,27 @@ def test_folded_input_scales_change_no_result(kv_heads, fallback, dense):
         np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_layer_is_dense_in_every_block_where_the_format_cannot_tell_blocks_apart(monkeypatch, alike):
+    from types import SimpleNamespace
+
+    from dqf.methods.exporters import _blocks
+
+    weights = llama_block(4)
+    second = llama_block(4, fallback=True)
+    for part, found in ((weights.coded, second.coded), (weights.dense, second.dense)):
+        part.update({name.replace("layers.0", "layers.1"): one for name, one in found.items()})
+    weights.config["num_hidden_layers"] = 2
+    artifact = SimpleNamespace(
+        packed={name: SimpleNamespace(shape=one.codes.shape) for name, one in weights.coded.items()}
+    )
+    monkeypatch.setattr(_blocks, "read_weights", lambda artifact: weights)
+    _, width, dense = _blocks.read_blocks(artifact, "a checkpoint", alike)
+    assert width == 32
+    assert dense == [f"model.layers.{at}.self_attn.k_proj.weight" for at in ((0, 1) if alike else (1,))]
+    assert not set(dense) & set(weights.coded)
+
+
 def test_block_layers_are_told_from_tables_and_heads():
     names = ["bert.encoder.layer.11.output.dense.weight", "bert.embeddings.word_embeddings.weight", "score.weight"]
     assert in_blocks(names) == names[:1]

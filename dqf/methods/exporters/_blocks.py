@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dqf.artifacts import Artifact
+from dqf.errors import UserError
 from dqf.methods.exporters._folding import fold_input_scales, refuse_unfoldable
-from dqf.methods.exporters._weights import Weights, common_width, in_blocks, read_weights
+from dqf.methods.exporters._weights import Weights, block_parts, common_width, in_blocks, read_weights
 
 WIDTHS = (16, 32, 64, 128)
 """Group sizes that the consumers' kernels know."""
@@ -50,7 +51,7 @@ def refuse_blocks(artifact: Artifact, form: str, bits: Sequence[int], rows: int)
     return refuse_unfoldable(artifact, form)
 
 
-def read_blocks(artifact: Artifact, form: str) -> tuple[Weights, int, list[str]]:
+def read_blocks(artifact: Artifact, form: str, alike: bool = False) -> tuple[Weights, int, list[str]]:
     """Read an artifact for a format that has codes for linear layers in the blocks only.
 
     Input scales are folded, groups are cut to one common size, and all other weights become dense.
@@ -58,14 +59,30 @@ def read_blocks(artifact: Artifact, form: str) -> tuple[Weights, int, list[str]]
     Args:
         artifact: one that `refuse_blocks` does not refuse.
         form: name people read.
+        alike: the format says for all blocks at once which layers have codes, so that a layer that becomes
+            dense in one block does so in every block.
 
     Returns:
         The weights, the group size, and the block layers that had to become dense.
+
+    Raises:
+        UserError: fewer than half of the blocks' weights keep their codes.
     """
     weights = read_weights(artifact)
     blocks = set(in_blocks(weights.coded))
     scaled = any(weights.coded[name].input_scale is not None for name in blocks)
     dense = [name for name in fold_input_scales(weights) if name in blocks]
+    if alike:
+        places = {block_parts(name)[1] for name in dense}
+        dense = sorted(name for name in blocks if block_parts(name)[1] in places)
+        for name in dense:
+            weights.multiply_out(name)
+    lost = sum(weights.dense[name].size for name in dense)
+    if 2 * lost > sum(artifact.packed[name].shape[0] * artifact.packed[name].shape[1] for name in blocks):
+        raise UserError(
+            f"{form} must keep the codes of most layers: the input scales of {len(dense)} of {len(blocks)} do not "
+            "fold into the layers before them; export as onnx-4bit, or quantize with gptq."
+        )
     others = [name for name in weights.coded if name not in blocks]
     for name in others:
         weights.multiply_out(name)

@@ -20,7 +20,6 @@ WEIGHTS = "model.safetensors"
 PREDICT = """
 
 def predict(text, pair=None):
-    {pairs}
     inputs = tokenizer({arguments}, truncation=True, max_length={max_length}, return_tensors="pt")
     with torch.no_grad():
         return model(**inputs).logits[0].tolist()
@@ -47,23 +46,25 @@ class Written:
 def transformers_loading(artifact: Artifact, imports: str, model: str) -> str:
     """Return code that loads an export by transformers.
 
+    The tokenizer is not left to AutoTokenizer: for some architectures it builds its own one instead of
+    reading `tokenizer.json` as it is.
+
     Args:
         artifact: whose inputs and length it takes.
         imports: import lines.
         model: lines that define `model`, from `folder`.
     """
-    joins = joins_pairs(artifact)
-    pairs = 'text = text if pair is None else f"{text}\\n{pair}"' if joins else "# Two texts are told apart."
-    return f"{imports}\n\ntokenizer = AutoTokenizer.from_pretrained(folder)\n{model}\n" + PREDICT.format(
-        pairs=pairs, arguments="text" if joins else "text, pair", max_length=artifact.manifest["max_length"]
-    )
+    predict = PREDICT.format(arguments=text_arguments(artifact), max_length=artifact.manifest["max_length"])
+    return f"{imports}\n\ntokenizer = PreTrainedTokenizerFast.from_pretrained(folder)\n{model}\n{predict}"
 
 
-def joins_pairs(artifact: Artifact) -> bool:
-    """Tell whether two texts are run together by a line break: the tokenizer has no mark between them."""
+def text_arguments(artifact: Artifact) -> str:
+    """Return the code that gives `text` and `pair` to a tokenizer; without a mark between them they are joined."""
     from tokenizers import Tokenizer
 
-    return bool(Tokenizer.from_file(str(artifact.folder / "tokenizer.json")).num_special_tokens_to_add(True) == 0)
+    tokenizer = Tokenizer.from_file(str(artifact.folder / "tokenizer.json"))
+    marks = tokenizer.num_special_tokens_to_add(True) > 0
+    return "text, pair" if marks else 'text if pair is None else f"{text}\\n{pair}"'
 
 
 def write_tokenizer(artifact: Artifact, folder: Path) -> None:

@@ -71,7 +71,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
         "modules_to_not_convert": [name.removesuffix(".weight") for name in [*outside, *dense]],
     }
     write_config(artifact, folder, {"quantization_config": quantization, "dtype": "float16"})
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer"
+    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
     return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
 
 

@@ -47,7 +47,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
     write_config(artifact, folder, {"dtype": "float16"})
     loading = transformers_loading(
         artifact,
-        "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer",
+        "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast",
         "model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()",
     )
     return Written(loading, tuple(notes))

@@ -133,7 +133,7 @@ def write(artifact: Artifact, folder: Path, options: GGUFConfig) -> Written:
     weights.notes.append(f"The classification head is FP16, in {HEAD}: GGUF decoders have none.")
     imports = (
         "import torch\nfrom safetensors.torch import load_file\n"
-        "from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer"
+        "from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast"
     )
     return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
 

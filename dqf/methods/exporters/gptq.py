@@ -57,7 +57,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
     Returns:
         How to load it, and what was rounded.
     """
-    weights, width, _ = read_blocks(artifact, "a GPTQ checkpoint")
+    weights, width, _ = read_blocks(artifact, "a GPTQ checkpoint", alike=True)
     first = next(iter(weights.coded.values()))
     older = all(int(one.zero_point.min()) > 0 for one in weights.coded.values())
     tensors: dict[str, NDArray[Any]] = {name: half(one) for name, one in weights.dense.items()}
@@ -80,7 +80,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
     write_config(artifact, folder, {"quantization_config": quantization, "dtype": "float16"})
     if not older:
         weights.notes.append("Some zero points are 0, so the checkpoint is version 2 (`gptq_v2`).")
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer"
+    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
     return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
 
 

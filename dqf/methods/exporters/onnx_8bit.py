@@ -8,7 +8,8 @@ import numpy as np
 
 from dqf.artifacts import Artifact
 from dqf.methods.exporters._files import Written
-from dqf.methods.exporters._onnx import WIDTHS, write_onnx
+from dqf.methods.exporters._onnx import write_onnx
+from dqf.methods.exporters._onnx_graph import WIDTHS
 from dqf.methods.exporters._weights import F32, Coded, common_width, half, read_weights
 from dqf.registry import NoOptions, register
 
