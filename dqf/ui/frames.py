@@ -36,9 +36,10 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
     frame["key"] = frame["run_id"] + "/" + frame["variant_id"]
     frame["kind"] = frame["variant"].fillna("?").map(variant_title)
     frame["method"] = frame["quantizer"].str.upper().fillna(NOT_QUANTIZED)
+    mixed = frame["variant_id"].str.contains("-mixed", regex=False)
     frame["name"] = [
-        name_of(kind, bits, method)
-        for kind, bits, method in zip(frame["kind"], frame["bits"], frame["method"], strict=True)
+        name_of(kind, bits, method, is_mixed)
+        for kind, bits, method, is_mixed in zip(frame["kind"], frame["bits"], frame["method"], mixed, strict=True)
     ]
     frame["label"] = frame["name"] + " · " + frame["run_id"].map(short_run)
     teachers = frame[frame["variant"] == "teacher"].drop_duplicates("run_id").set_index("run_id")
@@ -47,9 +48,9 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def name_of(kind: str, bits: object, method: str) -> str:
-    """Return `Student-DQF 4-bit GPTQ`, or the kind alone where nothing was quantized."""
-    return kind if method == NOT_QUANTIZED else f"{kind} {fmt.bits(bits)} {method}"
+def name_of(kind: str, bits: object, method: str, mixed: bool = False) -> str:
+    """Return `Student-DQF 4-bit GPTQ` or `Student-DQF mixed 3.5-bit GPTQ`; the kind alone if not quantized."""
+    return kind if method == NOT_QUANTIZED else f"{kind} {'mixed ' if mixed else ''}{fmt.bits(bits)} {method}"
 
 
 def short_run(run_id: str) -> str:

@@ -178,3 +178,10 @@ def test_filters():
 )
 def test_numbers_read_the_same_everywhere(shown, expected):
     assert shown.replace(fmt.NBSP, " ") == expected
+
+
+def test_mixed_precision_is_told_from_uniform_bits_by_name():
+    from dqf.ui.frames import name_of
+
+    assert name_of("Student-DQF", 3.0, "GPTQ") == "Student-DQF 3-bit GPTQ"
+    assert name_of("Student-DQF", 3.0, "GPTQ", mixed=True) == "Student-DQF mixed 3-bit GPTQ"
