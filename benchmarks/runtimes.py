@@ -105,7 +105,7 @@ def _artifact(
     import torch
 
     from dqf import registry
-    from dqf.artifacts import open_artifact, packed_tensors, save_weights
+    from dqf.artifacts import open_artifact, save_quantized
     from dqf.data.encode import Encoder, length_buckets
     from dqf.data.tasks import Examples
     from dqf.models.loading import load_folder
@@ -122,7 +122,7 @@ def _artifact(
     folder.mkdir(parents=True)
     classifier = load_folder(model)
     cpu = torch.device("cpu")
-    packed, tensors = {}, {}
+    weights = {}
     if bits < 16:
         encoded = Encoder(model / "tokenizer.json", tokens)(Examples(tuple(calibration), None, np.zeros(64)))
         batches = [
@@ -132,12 +132,7 @@ def _artifact(
         entry = registry.get("quantizer", arguments.quantizer)
         method = Method(entry, entry.config(), Granularity(bits, GROUP_SIZE))
         weights, _ = quantize_model(classifier.model, method, batches, SilentReporter())
-        for name, one in weights.items():
-            packed[name], parts = packed_tensors(name, one)
-            tensors |= parts
-    state = classifier.model.state_dict()
-    tensors |= {name: weight.numpy().astype(np.float16) for name, weight in state.items() if name not in packed}
-    save_weights(folder, tensors)
+    packed = save_quantized(folder, classifier.model.state_dict(), weights)
     for name in ("config.json", "tokenizer.json"):
         shutil.copyfile(model / name, folder / name)
     artifact = complete_artifact(folder, classifier, packed, {"max_length": tokens})

@@ -31,6 +31,8 @@ from dqf.errors import UserError
 from dqf.quant.packing import pack, packed_size_bytes, unpack
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dqf.quant.qparams import QuantizedWeight
 
 FORMAT = "dqf-artifact"
@@ -192,6 +194,28 @@ def save_weights(folder: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write the weight file."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+
+
+def save_quantized(
+    folder: Path, state: Mapping[str, Tensor], weights: Mapping[str, QuantizedWeight]
+) -> dict[str, Packed]:
+    """Write the weight file of a quantized model: packed where quantized, FP16 elsewhere.
+
+    Args:
+        folder: receives the file.
+        state: state dict of the model, torch tensors.
+        weights: quantized weights by parameter name.
+
+    Returns:
+        How each quantized weight is packed.
+    """
+    packed: dict[str, Packed] = {}
+    tensors = {name: weight.cpu().numpy().astype(np.float16) for name, weight in state.items() if name not in weights}
+    for name, one in weights.items():
+        packed[name], parts = packed_tensors(name, one)
+        tensors |= parts
+    save_weights(folder, tensors)
+    return packed
 
 
 def expected_size_bytes(packed: Mapping[str, Packed], other_params: int) -> int:

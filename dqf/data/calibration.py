@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dqf.config import QuantizationConfig
+from dqf.artifacts import sha256_of
 from dqf.data.table import read_table, table_path
 from dqf.data.tasks import Examples, Task
 from dqf.errors import UserError
+from dqf.sections import QuantizationConfig
 from dqf.settings import Settings
 
 TEXT_COLUMN = "text"
@@ -37,6 +38,13 @@ def calibration_examples(config: QuantizationConfig, task: Task, settings: Setti
     count = min(config.calibration_samples, len(pool))
     rows = np.random.default_rng(config.calibration_seed).permutation(len(pool))[:count]
     return pool.take([int(row) for row in rows])
+
+
+def calibration_fingerprint(config: QuantizationConfig, settings: Settings) -> str:
+    """Return the SHA-256 of an own calibration file; empty for sources that a config names for good."""
+    if not config.calibration.startswith("file:"):
+        return ""
+    return sha256_of(table_path(config.calibration.removeprefix("file:"), settings))
 
 
 def own_texts(source: str, settings: Settings) -> tuple[str, ...]:

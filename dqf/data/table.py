@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.config import TaskConfig
 from dqf.data.catalog import TABLE_SUFFIXES
 from dqf.data.tasks import CLASSIFICATION, REGRESSION, Examples, Task, split_rows
 from dqf.errors import UserError, did_you_mean
+from dqf.sections import TaskConfig
 from dqf.settings import Settings, confine
 
 MOST_CLASSES = 1000

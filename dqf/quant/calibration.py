@@ -107,32 +107,13 @@ class Blocks:
         return calls
 
     def inputs_of(self, index: int, layers: Mapping[str, nn.Linear]) -> dict[str, LayerInputs]:
-        """Return the inputs of some layers of a block; layers that share an input share the statistics."""
+        """Return the inputs of a block's layers in the order they run; those that read one input share one object."""
         sampler = InputSampler(layers)
         with sampler:
             for at in range(len(self._hidden)):
                 sampler.start_pass(self._masks[at])
                 self._run(index, at)
         return sampler.found
-
-    def input_groups(self, index: int, layers: Mapping[str, nn.Linear]) -> list[list[str]]:
-        """Return a block's layers in the order they run, those that read the same input together."""
-        groups: dict[int, list[str]] = {}
-        held: list[Tensor] = []
-        handles = []
-        for name, layer in layers.items():
-
-            def note(_layer: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
-                held.append(args[0])  # keeps its id from being given to another tensor
-                groups.setdefault(id(args[0]), []).append(name)
-
-            handles.append(layer.register_forward_pre_hook(note))
-        try:
-            self._run(index, 0)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return list(groups.values())
 
     def advance(self, index: int) -> None:
         """Replace the kept hidden states by what a block makes of them."""

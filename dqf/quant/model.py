@@ -111,14 +111,13 @@ def _carry_out(
         if blocks is None:
             work.quantize(names, None)
             continue
-        modules = {name: work.linear(name) for name in names}
-        ran: set[str] = set()
-        groups = blocks.input_groups(index, modules)
-        inputs = blocks.inputs_of(index, {name: modules[name] for group in groups for name in group})
-        for group in groups:
-            ran.update(group)
-            work.quantize(group, inputs.pop(group[0]))
-        work.quantize([name for name in names if name not in ran], None)
+        found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
+        readers: dict[int, list[str]] = {}
+        for name, inputs in found.items():
+            readers.setdefault(id(inputs), []).append(name)
+        for group in readers.values():
+            work.quantize(group, found[group[0]])
+        work.quantize([name for name in names if name not in found], None)
         blocks.advance(index)
     for name in rest:
         work.quantize([name], _sample(model, work.linear(name), calibration) if calibrated else None)
@@ -244,7 +243,6 @@ class _Work:
             kept.granularity.bits,
             kept.granularity.group_size,
             kept.granularity.symmetric,
-            16,
             weight.numel(),
             0 if inputs is None else inputs.tokens,
             error,

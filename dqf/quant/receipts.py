@@ -20,7 +20,6 @@ class LayerReceipt:
         kind: `linear` or `embedding`.
         method: the quantizer whose result was kept.
         bits, group_size, symmetric: its granularity.
-        activation_bits: its inputs are rounded to this many bits, 16 where they are not.
         params: weights quantized.
         calibration_tokens: input vectors the quantizer saw.
         error: relative squared error of what was kept.
@@ -35,7 +34,6 @@ class LayerReceipt:
     bits: int
     group_size: int
     symmetric: bool
-    activation_bits: int
     params: int
     calibration_tokens: int
     error: float

@@ -33,7 +33,7 @@ def to_int8(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
     """
     stored = artifact.tensors()
     nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
-    rounded: dict[tuple[int, bytes], Any] = {}
+    rounded: dict[tuple[str, int, bytes], Any] = {}
     count = 0
     for name, packed in artifact.packed.items():
         codes = nodes.get(f"{PREFIX}{name}.codes")
@@ -47,7 +47,7 @@ def to_int8(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
         if packed.input_scale:
             source = source.get_node().input_value(0)
         s = scale.astype(np.float32)
-        key = (hash((source.get_node().get_friendly_name(), source.get_index())), s.tobytes())
+        key = source.get_node().get_friendly_name(), source.get_index(), s.tobytes()
         if key not in rounded:
             rounded[key] = _round_input(source, s, keep)
         weight = _int8_weight(dequantize(name, packed, stored) * s, keep)

@@ -8,13 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from dqf import registry
-from dqf.artifacts import packed_tensors, save_weights
-from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples
+from dqf.artifacts import save_quantized
+from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples, calibration_fingerprint
 from dqf.data.encode import Encoder, length_buckets
 from dqf.errors import UserError
 from dqf.models.loading import Classifier, load_folder
@@ -25,7 +24,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 2
+VERSION = 3
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CALIBRATION_BATCH = 32
@@ -59,17 +58,10 @@ def quantize_student(context: Context, student: Output, bits: float, mixed: bool
             context.reporter,
             scope,
         )
-        tensors: dict[str, Any] = {}
-        packed: dict[str, Any] = {}
-        for name, one in weights.items():
-            how, parts = packed_tensors(name, one)
-            packed[name] = how.to_dict()
-            tensors |= parts
-        for name, weight in classifier.model.state_dict().items():
-            if name not in weights:
-                tensors[name] = weight.cpu().numpy().astype(np.float16)
-        save_weights(folder, tensors)
-        (folder / PACKED).write_text(json.dumps(packed), encoding="utf-8")
+        packed = save_quantized(folder, classifier.model.state_dict(), weights)
+        (folder / PACKED).write_text(
+            json.dumps({name: one.to_dict() for name, one in packed.items()}), encoding="utf-8"
+        )
         (folder / RECEIPT).write_text(json.dumps([one.to_dict() for one in receipts], indent=1), encoding="utf-8")
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(student.folder / name, folder / name)
@@ -84,10 +76,12 @@ def quantize_student(context: Context, student: Output, bits: float, mixed: bool
             "calibration_tokens": max((one.calibration_tokens for one in receipts), default=0),
         }
 
+    # Of the other bit-widths in the launch nothing depends; of an own file its content decides, not its name.
     facts = {
-        **dataclasses.asdict(config),
+        **{name: value for name, value in dataclasses.asdict(config).items() if name != "average_bits"},
         "bits": bits,
         "mixed": mixed,
+        "calibration_sha256": calibration_fingerprint(config, context.settings),
         **context.data_facts(),
         **context.numerics(),
     }

@@ -8,17 +8,17 @@ from typing import Any
 import streamlit as st
 
 from dqf import registry
-from dqf.config import (
+from dqf.config import RunConfig
+from dqf.models.catalog import TEACHER_LAYERS
+from dqf.presets import PRESETS, preset_config
+from dqf.sections import (
     DistillationConfig,
     MeasurementConfig,
     QuantizationConfig,
-    RunConfig,
     StudentConfig,
     TaskConfig,
     TeacherConfig,
 )
-from dqf.models.catalog import TEACHER_LAYERS
-from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings
 from dqf.ui import sources
 from dqf.ui.forms import PREFIX, Form, FormField, fields_of, options_widget, plain, render

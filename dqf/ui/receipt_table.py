@@ -24,8 +24,6 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({"Layer": frame["label"], "Outcome": frame["outcome"].map(MARKS)})
     table["Method"] = frame["method"].str.upper()
     table["Bits"] = frame["bits"]
-    if frame["activation_bits"].notna().any():
-        table["Activation bits"] = frame["activation_bits"]
     table["Group size"] = frame["group_size"]
     table["Calibration tokens"] = frame["calibration_tokens"]
     table["Error (%)"] = 100 * frame["error"]

@@ -35,7 +35,6 @@ NUMBERS = (
     "calibration_tokens",
     "error",
     "error_rtn",
-    "activation_bits",
     "seconds",
 )
 
@@ -84,7 +83,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per layer, in the order of the receipt.
 
     Columns: name, kind, method, error_of, fallback (text, empty if not known); bits, group_size, params,
-    calibration_tokens, error, error_rtn, activation_bits, seconds (NaN if not known); symmetric (bool or
+    calibration_tokens, error, error_rtn, seconds (NaN if not known); symmetric (bool or
     None); depth (NaN outside the stack of transformer layers), role, label, column (depth, -1 before the
     stack, one more than the last after it), ratio (error / error_rtn), outcome.
     """
@@ -151,10 +150,9 @@ def summary(frame: pd.DataFrame) -> str:
 def facts(frame: pd.DataFrame) -> str:
     """Return the settings all layers share, numbers and our own words only."""
     found = []
-    for key, say in (("bits", "{:g}-bit"), ("activation_bits", "{:g}-bit activations")):
-        values = frame[key].dropna().unique()
-        if len(values) == 1:
-            found.append(say.format(values[0]))
+    widths = frame["bits"].dropna().unique()
+    if len(widths) == 1:
+        found.append(f"{widths[0]:g}-bit")
     groups = frame["group_size"].dropna().unique()
     if len(groups) == 1:
         found.append(f"groups of {groups[0]:g} weights" if groups[0] > 0 else "one scale per row")

@@ -10,8 +10,7 @@ from dqf import registry
 from dqf.artifacts import (
     WEIGHTS,
     open_artifact,
-    packed_tensors,
-    save_weights,
+    save_quantized,
 )
 from dqf.data.encode import Encoder
 from dqf.data.tasks import CLASSIFICATION, Examples, Task
@@ -20,6 +19,8 @@ from dqf.models.loading import Classifier, load_source
 from dqf.progress import SilentReporter
 from dqf.quant.model import Method, quantize_model
 from dqf.quant.qparams import Granularity
+from dqf.runtimes._graph import read_graph
+from dqf.runtimes._int8 import to_int8
 from dqf.settings import load_settings
 from dqf.stages.export import complete_artifact
 from dqf.training import predict, to_inputs
@@ -56,17 +57,12 @@ def export(source, folder, bits, group_size, symmetric, quantizer="rtn"):
     classifier = load(source)
     for weight in classifier.model.parameters():
         weight.data = weight.data.half().float()
-    packed, tensors = {}, {}
+    weights = {}
     if bits < 16:
         entry = registry.get("quantizer", quantizer)
         method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric))
         weights, _ = quantize_model(classifier.model.eval(), method, calibration(classifier), SilentReporter())
-        for name, one in weights.items():
-            packed[name], parts = packed_tensors(name, one)
-            tensors |= parts
-    state = classifier.model.state_dict()
-    tensors |= {name: weight.numpy().astype(np.float16) for name, weight in state.items() if name not in packed}
-    save_weights(folder, tensors)
+    packed = save_quantized(folder, classifier.model.state_dict(), weights)
     classifier.model.config.save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(classifier.tokenizer_json.read_bytes())
     artifact = complete_artifact(folder, classifier, packed, {"max_length": 32})
@@ -109,6 +105,17 @@ def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
             error = np.linalg.norm(logits - reference) / np.linalg.norm(reference)
             assert error < bound, f"{entry.name} {name}: {error}"
     assert tried >= 4
+
+
+@pytest.mark.parametrize("quantizer", ["rtn", "awq"])
+def test_int8_runtimes_round_the_inputs_of_every_linear_layer(source, quantizer, tmp_path):
+    artifact, _, _ = export(source, tmp_path, 4, 16, False, quantizer)
+    graph = read_graph(artifact)
+    linear = [name for name, one in artifact.packed.items() if one.int8_scale and "embed" not in name]
+    assert len(linear) > 8
+    assert to_int8(graph, artifact, []) == len(linear)
+    rounded = [node for node in graph.get_ops() if node.get_type_name() == "FakeQuantize"]
+    assert 0 < len(rounded) < len(linear)  # query, key and value share their input's
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dqf.config import QuantizationConfig, RunConfig
+from dqf.config import RunConfig
 from dqf.data.calibration import calibration_examples
 from dqf.data.tasks import CLASSIFICATION, Examples, Task
 from dqf.errors import ConfigError, UserError
+from dqf.sections import QuantizationConfig
 from dqf.settings import load_settings
 
 

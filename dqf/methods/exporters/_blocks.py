@@ -11,6 +11,10 @@ from dqf.methods.exporters._weights import Weights, block_parts, common_width, i
 
 WIDTHS = (16, 32, 64, 128)
 """Group sizes that the consumers' kernels know."""
+IMPORTS = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
+LOADING = """model = AutoModelForSequenceClassification.from_pretrained(
+    folder, dtype=torch.bfloat16, device_map="cpu"
+).eval()"""
 
 
 def refuse_blocks(artifact: Artifact, form: str, bits: Sequence[int], rows: int) -> str:

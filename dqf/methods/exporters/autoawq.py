@@ -17,15 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact
-from dqf.methods.exporters._blocks import read_blocks, refuse_blocks
+from dqf.methods.exporters._blocks import IMPORTS, LOADING, read_blocks, refuse_blocks
 from dqf.methods.exporters._files import WEIGHTS, Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._weights import U8, Coded, half, in_blocks
 from dqf.registry import NoOptions, register
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-LOADING = """model = AutoModelForSequenceClassification.from_pretrained(
-    folder, dtype=torch.bfloat16, device_map="cpu"
-).eval()"""
 
 
 def refuse(artifact: Artifact, options: NoOptions) -> str:
@@ -71,8 +68,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
         "modules_to_not_convert": [name.removesuffix(".weight") for name in [*outside, *dense]],
     }
     write_config(artifact, folder, {"quantization_config": quantization, "dtype": "float16"})
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
-    return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
+    return Written(transformers_loading(artifact, IMPORTS, LOADING), tuple(weights.notes))
 
 
 def layer_tensors(coded: Coded) -> dict[str, NDArray[Any]]:

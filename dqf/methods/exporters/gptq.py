@@ -19,15 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact
-from dqf.methods.exporters._blocks import read_blocks, refuse_blocks
+from dqf.methods.exporters._blocks import IMPORTS, LOADING, read_blocks, refuse_blocks
 from dqf.methods.exporters._files import WEIGHTS, Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._weights import U8, Coded, block_parts, half
 from dqf.quant.packing import pack
 from dqf.registry import NoOptions, register
-
-LOADING = """model = AutoModelForSequenceClassification.from_pretrained(
-    folder, dtype=torch.bfloat16, device_map="cpu"
-).eval()"""
 
 
 def refuse(artifact: Artifact, options: NoOptions) -> str:
@@ -80,8 +76,7 @@ def write(artifact: Artifact, folder: Path, options: NoOptions) -> Written:
     write_config(artifact, folder, {"quantization_config": quantization, "dtype": "float16"})
     if not older:
         weights.notes.append("Some zero points are 0, so the checkpoint is version 2 (`gptq_v2`).")
-    imports = "import torch\nfrom transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast"
-    return Written(transformers_loading(artifact, imports, LOADING), tuple(weights.notes))
+    return Written(transformers_loading(artifact, IMPORTS, LOADING), tuple(weights.notes))
 
 
 def layer_tensors(coded: Coded, older: bool) -> dict[str, NDArray[Any]]:
