@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dqf.models.device import autocast
+from dqf.quant.products import second_moments
 
 
 @dataclass
@@ -38,15 +39,19 @@ class LayerInputs:
     @classmethod
     def of(cls, x: Tensor) -> LayerInputs:
         """Return the statistics of inputs (tokens, columns)."""
-        x = x.float()
-        return cls(x.T @ x, x.abs().amax(0), x.shape[0])
+        return cls(second_moments(x), _largest(x), x.shape[0])
 
     def add(self, x: Tensor) -> None:
         """Take in more inputs, float (tokens, columns)."""
-        x = x.float()
-        self.hessian.addmm_(x.T, x)
-        torch.maximum(self.largest, x.abs().amax(0), out=self.largest)
+        self.hessian += second_moments(x)
+        torch.maximum(self.largest, _largest(x), out=self.largest)
         self.tokens += x.shape[0]
+
+
+def _largest(x: Tensor) -> Tensor:
+    """Return the largest |x| of each column, float32 (columns,)."""
+    low, high = torch.aminmax(x, dim=0)
+    return torch.maximum(-low, high).float()
 
 
 class Stop(Exception):

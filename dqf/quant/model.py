@@ -20,7 +20,7 @@ from dqf.models.loading import layer_stack
 from dqf.progress import Reporter
 from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
-from dqf.quant.receipts import LayerReceipt, relative_error
+from dqf.quant.receipts import LayerReceipt, signal, squared_error
 from dqf.quant.smoothing import search_int8_scale
 from dqf.registry import Entry
 from dqf.registry import get as registered
@@ -222,10 +222,11 @@ class _Work:
         hessian = None if inputs is None else inputs.hessian
         rtn = registered("quantizer", "rtn")
         plain = rtn.target(weight, granularity, None, rtn.config())
-        error_rtn = relative_error(weight, plain, hessian)
+        whole = signal(weight, hessian)
+        error_rtn = squared_error(weight, plain, hessian) / whole
         kept, method, error, fallback = plain, "rtn", error_rtn, ""
         if tried is not None:
-            tried_error = relative_error(weight, tried, hessian)
+            tried_error = squared_error(weight, tried, hessian) / whole
             if tried_error <= error_rtn:
                 kept, method, error = tried, self._method.entry.name, tried_error
             else:

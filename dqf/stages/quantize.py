@@ -24,7 +24,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 3
+VERSION = 4
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CALIBRATION_BATCH = 32
