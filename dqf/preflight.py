@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from dqf import registry
 from dqf.config import RunConfig
 from dqf.data.calibration import own_texts
 from dqf.data.glue import local_glue_folder
@@ -18,6 +19,7 @@ from dqf.data.table import columns as table_columns
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
 from dqf.settings import Settings
 
@@ -67,6 +69,10 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = _group_size_error(student, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))
+        quantizer = registry.get("quantizer", config.quantization.quantizer)
+        message = refuse(quantizer, student.architecture, config.quantization.group_size)
+        if message:
+            errors.append(FieldError("quantization.quantizer", message))
     calibration = config.quantization.calibration
     if calibration.startswith("file:"):
         attempt("quantization.calibration", lambda: own_texts(calibration, settings))

@@ -7,6 +7,7 @@ together before any of them is quantized (see docs/decisions/0007).
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,11 +88,10 @@ def quantize_model(
     """
     if method.entry.facts.get("needs_calibration") and not calibration:
         raise UserError(f"{method.entry.title} needs calibration samples: got none; raise `calibration_samples`.")
-    tables, stack, rest = _layers(model, scope)
     work = _Work(model, method, reporter)
     work.check(quantizable(model, scope))
     with _without_cache(model):
-        _carry_out(model, work, (tables, stack, rest), calibration)
+        _carry_out(model, work, _layers(model, scope), calibration)
     return work.weights, work.receipts
 
 
@@ -105,6 +105,7 @@ def _carry_out(
     tables, stack, rest = layers
     for name in tables:
         work.quantize([name], None)
+    work.call_engine(calibration)
     calibrated = bool(calibration)
     blocks = Blocks(model, layer_stack(model)[1], calibration) if stack and calibrated else None
     for index, names in enumerate(stack):
@@ -138,6 +139,15 @@ def _without_cache(model: nn.Module) -> Iterator[None]:
             config.use_cache = before
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A layer as some method quantized it; `final` if it is kept whatever its error."""
+
+    method: str
+    weight: QuantizedWeight
+    final: bool = False
+
+
 class _Work:
     """The weights and receipts gathered so far."""
 
@@ -149,6 +159,7 @@ class _Work:
         self._reporter = reporter
         self._seen: set[int] = set()
         self._total = 0
+        self._by_engine: dict[str, QuantizedWeight] = {}
 
     def linear(self, name: str) -> nn.Linear:
         """Return a linear layer by name."""
@@ -167,6 +178,18 @@ class _Work:
                     f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
                     "train it again."
                 )
+
+    def call_engine(self, calibration: Sequence[dict[str, Tensor]]) -> None:
+        """Let a quantizer that works on whole models do its part; put what it scaled in place."""
+        entry = self._method.entry
+        if not entry.facts.get("engine"):
+            return
+        self._reporter.message(f"{entry.title} quantizes the blocks; it does not tell how far it is.")
+        made = entry.target(self._model, self._method.granularity, calibration, self._method.options)
+        parameters = dict(self._model.named_parameters())
+        for name, tensor in made.replaced.items():
+            parameters[name].data.copy_(tensor)
+        self._by_engine = made.weights
 
     def done(self) -> None:
         """Report the end."""
@@ -190,24 +213,31 @@ class _Work:
     def _quantize(self, names: Sequence[str], granularity: Granularity, inputs: LayerInputs | None) -> None:
         modules = [self._model.get_submodule(name) for name in names]
         weights = [module.get_parameter("weight").float() for module in modules]
-        entry = self._method.entry
-        needs_inputs = bool(entry.facts.get("needs_calibration"))
-        tried: QuantizedWeight | None = None
-        if not (needs_inputs and inputs is None) and entry.name != "rtn":
-            tried = entry.target(torch.cat(weights), granularity, inputs, self._method.options)
+        all_tried = self._try(names, weights, granularity, inputs)
         int8_scale = search_int8_scale(torch.cat(weights), inputs) if inputs is not None else None
-        start = 0
-        for name, module, weight in zip(names, modules, weights, strict=True):
-            end = start + weight.shape[0]
-            kept, receipt = self._choose(
-                name, module, weight, granularity, inputs, tried.rows(start, end) if tried else None
-            )
-            start = end
+        for name, module, weight, tried in zip(names, modules, weights, all_tried, strict=True):
+            kept, receipt = self._choose(name, module, weight, granularity, inputs, tried)
             module.get_parameter("weight").copy_(kept.dequantize())
             if kept.int8_scale is None:
                 kept = replace(kept, int8_scale=int8_scale)
             self.weights[f"{name}.weight"] = kept
             self.receipts.append(receipt)
+
+    def _try(
+        self, names: Sequence[str], weights: Sequence[Tensor], granularity: Granularity, inputs: LayerInputs | None
+    ) -> list[_Tried | None]:
+        """Return what the quantizer makes of layers that share an input, None where it cannot."""
+        entry, options = self._method.entry, self._method.options
+        if entry.facts.get("engine"):
+            if all(f"{name}.weight" in self._by_engine for name in names):
+                return [_Tried(entry.name, self._by_engine[f"{name}.weight"], final=True) for name in names]
+            entry = registered("quantizer", "gptq")
+            options = entry.config()
+        if entry.name == "rtn" or (entry.facts.get("needs_calibration") and inputs is None):
+            return [None] * len(names)
+        whole = entry.target(torch.cat(list(weights)), granularity, inputs, options)
+        ends = list(itertools.accumulate(len(weight) for weight in weights))
+        return [_Tried(entry.name, whole.rows(end - len(w), end)) for w, end in zip(weights, ends, strict=True)]
 
     def _choose(
         self,
@@ -216,9 +246,9 @@ class _Work:
         weight: Tensor,
         granularity: Granularity,
         inputs: LayerInputs | None,
-        tried: QuantizedWeight | None,
+        tried: _Tried | None,
     ) -> tuple[QuantizedWeight, LayerReceipt]:
-        """Keep what the quantizer made, or round-to-nearest where that is no worse."""
+        """Keep what the quantizer made, or round-to-nearest where that is no worse; an engine's is always kept."""
         hessian = None if inputs is None else inputs.hessian
         rtn = registered("quantizer", "rtn")
         plain = rtn.target(weight, granularity, None, rtn.config())
@@ -226,11 +256,14 @@ class _Work:
         error_rtn = squared_error(weight, plain, hessian) / whole
         kept, method, error, fallback = plain, "rtn", error_rtn, ""
         if tried is not None:
-            tried_error = squared_error(weight, tried, hessian) / whole
-            if tried_error <= error_rtn:
-                kept, method, error = tried, self._method.entry.name, tried_error
+            tried_error = squared_error(weight, tried.weight, hessian) / whole
+            if tried_error <= error_rtn or tried.final:
+                kept, method, error = tried.weight, tried.method, tried_error
             else:
-                fallback = f"{self._method.entry.name} had the larger error ({tried_error:.3g})"
+                fallback = f"{tried.method} had the larger error ({tried_error:.3g})"
+            if tried.method != self._method.entry.name:
+                note = f"{self._method.entry.name} quantizes the layers of blocks only"
+                fallback = f"{note}; {fallback}" if fallback else note
         elif self._method.entry.name != "rtn":
             fallback = (
                 "looked up, not multiplied: there is no input to calibrate on"
