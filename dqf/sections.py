@@ -62,6 +62,15 @@ class TaskConfig:
         flag="--split",
         advanced=True,
     )
+    seed: int = setting(
+        0,
+        "Data seed",
+        "Seed of which rows are drawn and held out; the run's own seed never changes them.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--task-seed",
+        advanced=True,
+    )
     max_length: int = setting(
         128,
         "Longest input",
@@ -115,6 +124,15 @@ class TeacherConfig:
     )
     batch_size: int = setting(
         16, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--teacher-batch-size", advanced=True
+    )
+    seed: int = setting(
+        0,
+        "Teacher seed",
+        "Seed of the teacher's fine-tuning and of its new head; runs that differ in their own seed share the teacher.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--teacher-seed",
+        advanced=True,
     )
 
 
