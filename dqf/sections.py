@@ -151,6 +151,7 @@ class StudentConfig:
         "Layers kept",
         "For teacher-layers: how many, evenly spaced (10), or which ones (0,3,6,...).",
         flag="--keep-layers",
+        commas=True,
     )
     epochs: float = setting(
         5.0,
