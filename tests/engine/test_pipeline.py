@@ -243,3 +243,19 @@ def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, mon
     found = caches(result)
     assert found.pop("benchmark") == "miss"
     assert set(found.values()) == {"hit"}
+
+
+def test_all_variants_in_one_runtime(settings, tiny_env):
+    run_dir, result = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-fp32"})
+    shared = pd.read_parquet(run_dir / "latency_shared.parquet")
+    assert set(shared.columns) == {"row", *(row["variant_id"] for row in result["variants"])}
+    for row in result["variants"]:
+        assert row["shared"]["runtime"] == "openvino-fp32"
+        assert row["shared"]["latency_ms_p50"] == pytest.approx(shared[row["variant_id"]].median())
+    assert result["variants"][0]["shared"]["speedup"] == 1
+    assert caches(result)["benchmark-shared"] == "miss"
+    assert not (run_dir / "shared-runtime").exists()
+    _, other = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-bf16"})
+    timed = {row["variant"]: row["shared"] is not None for row in other["variants"]}
+    assert timed["teacher"]
+    assert not timed["student-dqf"], "a runtime that cannot load packed files must not time them"
