@@ -36,7 +36,12 @@ class RunConfig:
 
     preset: str = setting("", "Preset", "The preset it started from; informative.")
     seed: int = setting(
-        0, "Seed", "Seed of splits, shuffling and initial weights.", minimum=0, maximum=2**31 - 1, flag="--seed"
+        0,
+        "Seed",
+        "Seed of the students: their new heads, shuffling and dropout.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--seed",
     )
     device: str = setting(
         "auto",
@@ -148,6 +153,15 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
             FieldError(
                 "measurement.runtime",
                 f"must be auto or a registered runtime: got {runtime!r}{did_you_mean(runtime, known)}",
+            )
+        )
+    shared = config.measurement.shared_runtime
+    if shared != "none" and shared not in registry.names("runtime"):
+        known = ("none", *registry.names("runtime"))
+        errors.append(
+            FieldError(
+                "measurement.shared_runtime",
+                f"must be none or a registered runtime: got {shared!r}{did_you_mean(shared, known)}",
             )
         )
     return config
