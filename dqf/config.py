@@ -134,13 +134,14 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
                     )
                 )
         whole = registry.get("quantizer", method).facts.get("engine")
-        if config.quantization.average_bits and (whole or set(makes) != set(BITS)):
-            errors.append(
-                FieldError(
-                    "quantization.average_bits",
-                    f"needs a quantizer of single layers at 8, 4, 3 and 2 bits: got {method}; use gptq or set it to 0.",
+        for name in ("average_bits", "size_budget_mb"):
+            if getattr(config.quantization, name) and (whole or set(makes) != set(BITS)):
+                errors.append(
+                    FieldError(
+                        f"quantization.{name}",
+                        f"needs a quantizer of single layers at 8, 4, 3 and 2 bits: got {method}; use gptq or 0.",
+                    )
                 )
-            )
     if 0 < config.quantization.average_bits < min(BITS):
         given = config.quantization.average_bits
         errors.append(
