@@ -9,7 +9,14 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import PHONE, open_page, settle
 
-PAGES = {"": "DQF Studio", "launch": "Launch", "runs": "Runs", "frontier": "Frontier", "compare": "Compare"}
+PAGES = {
+    "": "DQF Studio",
+    "launch": "Launch",
+    "runs": "Runs",
+    "frontier": "Frontier",
+    "compare": "Compare",
+    "sql": "SQL",
+}
 
 
 @pytest.mark.parametrize(("path", "title"), [("frontier", "Frontier"), ("runs", "Runs")])
