@@ -1,4 +1,4 @@
-"""The command line: `python -m dqf run | list | show | resume | cancel | export | ingest | doctor`.
+"""The command line: `python -m dqf run | sweep | list | show | resume | cancel | export | ingest | doctor`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 bad input,
 130 cancelled. Apart from `ingest` nothing here needs the store, so it works while the app holds it.
@@ -27,6 +27,7 @@ from dqf.jobs.executor import GRACE_S, LocalExecutor
 from dqf.jobs.worker import run_in_process
 from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings, load_settings
+from dqf.sweeps import command as sweep_command
 
 OK, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -84,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--detach", action="store_true", help="only queue it; the app works on it")
     flags.add_flags(run)
+    sweep_command.add_arguments(
+        add("sweep", _sweep, "Launch a run for every combination of the given lists, and go on where it stopped.")
+    )
     add("list", _list, "List all runs, newest first.")
     for name, command, text in (
         ("show", _show, "Show a run: stages, and its result if it has one."),
@@ -140,6 +144,10 @@ def _run(arguments: argparse.Namespace) -> int:
         print("queued; the app works on it while it runs (`make app`).", file=sys.stderr)
         return OK
     return _work(actions.create_own(settings, config), settings, arguments.json)
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    return sweep_command.sweep(arguments, load_settings(arguments.results_dir), _check)
 
 
 def _resume(arguments: argparse.Namespace) -> int:

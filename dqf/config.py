@@ -36,7 +36,12 @@ class RunConfig:
 
     preset: str = setting("", "Preset", "The preset it started from; informative.")
     seed: int = setting(
-        0, "Seed", "Seed of splits, shuffling and initial weights.", minimum=0, maximum=2**31 - 1, flag="--seed"
+        0,
+        "Seed",
+        "Seed of the students: their new heads, shuffling and dropout.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--seed",
     )
     device: str = setting(
         "auto",

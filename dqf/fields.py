@@ -23,6 +23,7 @@ class Setting:
         choices: allowed values; for tuples, allowed members.
         flag: command-line flag; empty means none of its own.
         advanced: shown folded away in forms.
+        commas: its own values may hold commas, so a sweep separates several by `;` only.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Setting:
     choices: tuple[Any, ...] = ()
     flag: str = ""
     advanced: bool = False
+    commas: bool = False
 
 
 def setting(default: Any, label: str, help: str, **facts: Any) -> Any:

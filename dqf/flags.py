@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,36 @@ def all_flags() -> tuple[Flag, ...]:
     return tuple(flags.values())
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add all flags to a parser, one group per section; values are checked later, all at once."""
+def add_flags(parser: argparse.ArgumentParser, many: bool = False) -> None:
+    """Add all flags to a parser, one group per section; values are checked later, all at once.
+
+    Args:
+        parser: receives them.
+        many: for sweeps, where every flag takes several values (`values_of` reads them).
+    """
     groups: dict[str, Any] = {}
     for flag in all_flags():
         title = f"settings of {flag.kind} {', '.join(flag.methods)}" if flag.kind else _title(flag)
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        _add_flag(groups[title], flag)
+        _add_flag(groups[title], flag, many)
+
+
+def values_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the given values of each setting by its dotted path, of a parser with `many` flags.
+
+    Commas separate values; semicolons do where a value may hold commas itself (`--bits 8,4;2` gives two
+    values, `--keep-layers 0,9;0,3,9` too) or where they are used at all (`--task "file:a,b.csv;"`).
+    """
+    values = {}
+    for flag in all_flags():
+        given = getattr(arguments, flag.destination, None)
+        if given is not None:
+            text = ",".join(given) if isinstance(given, list) else str(given)
+            own_commas = flag.facts.commas or typing.get_origin(flag.annotation) is tuple
+            parts = text.split(";") if ";" in text or own_commas else text.split(",")
+            values[".".join(flag.path)] = [part.strip() for part in parts if part.strip()] or [text]
+    return values
 
 
 def exporter_flags() -> tuple[Flag, ...]:
@@ -131,19 +153,32 @@ def changes_of(arguments: argparse.Namespace, base: Mapping[str, Any]) -> dict[s
         for part in flag.path[:-1]:
             place = place.setdefault(part, {})
         place[flag.path[-1]] = ",".join(value) if isinstance(value, list) else value
-    chosen = {kind: _chosen(section, setting, base, changes) for kind, section, setting in METHOD_SECTIONS}
-    errors = [
+    errors = misplaced({".".join(flag.path) for flag, _ in given}, base, changes)
+    if errors:
+        raise ConfigError(errors)
+    return changes
+
+
+def misplaced(paths: Collection[str], *configs: Mapping[str, Any]) -> list[FieldError]:
+    """Return an error for each given setting of a method that is not the chosen one.
+
+    Args:
+        paths: dotted paths of the settings that were given.
+        configs: laid over each other, they tell which methods are chosen.
+    """
+    chosen = {kind: _chosen(section, setting, *configs) for kind, section, setting in METHOD_SECTIONS}
+    return [
         FieldError(
             ".".join(flag.path),
             f"belongs to {flag.kind} {' and '.join(flag.methods)}: got {flag.kind} {chosen[flag.kind]}; "
             "choose that one or leave the flag out.",
         )
-        for flag, _ in given
-        if flag.kind and chosen[flag.kind] in registry.names(flag.kind) and chosen[flag.kind] not in flag.methods
+        for flag in all_flags()
+        if flag.kind
+        and ".".join(flag.path) in paths
+        and chosen[flag.kind] in registry.names(flag.kind)
+        and chosen[flag.kind] not in flag.methods
     ]
-    if errors:
-        raise ConfigError(errors)
-    return changes
 
 
 def apply(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +215,7 @@ def _flags_of(config_type: type, path: tuple[str, ...]) -> list[Flag]:
     return flags
 
 
-def _add_flag(group: Any, flag: Flag) -> None:
+def _add_flag(group: Any, flag: Flag, many: bool = False) -> None:
     facts = flag.facts
     text = facts.help.replace("%", "%%")
     limits = []
@@ -200,6 +235,11 @@ def _add_flag(group: Any, flag: Flag) -> None:
         limits.append(f"default {str(default).lower() if isinstance(default, bool) else default}")
     text += f" ({'; '.join(limits)})" if limits else ""
     options: dict[str, Any] = {"dest": flag.destination, "default": None, "help": text}
+    if flag.annotation is bool and many:
+        group.add_argument(flag.name, nargs="?", const="true", metavar="true,false", **options)
+        negative = "--no-" + flag.name.removeprefix("--")
+        group.add_argument(negative, action="store_const", const="false", dest=flag.destination, help=argparse.SUPPRESS)
+        return
     if flag.annotation is bool:
         group.add_argument(flag.name, action=argparse.BooleanOptionalAction, **options)
         return

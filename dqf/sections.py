@@ -62,6 +62,15 @@ class TaskConfig:
         flag="--split",
         advanced=True,
     )
+    seed: int = setting(
+        0,
+        "Data seed",
+        "Seed of which rows are drawn and held out; the run's own seed never changes them.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--task-seed",
+        advanced=True,
+    )
     max_length: int = setting(
         128,
         "Longest input",
@@ -116,6 +125,15 @@ class TeacherConfig:
     batch_size: int = setting(
         16, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--teacher-batch-size", advanced=True
     )
+    seed: int = setting(
+        0,
+        "Teacher seed",
+        "Seed of the teacher's fine-tuning and of its new head; runs that differ in their own seed share the teacher.",
+        minimum=0,
+        maximum=2**31 - 1,
+        flag="--teacher-seed",
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -133,6 +151,7 @@ class StudentConfig:
         "Layers kept",
         "For teacher-layers: how many, evenly spaced (10), or which ones (0,3,6,...).",
         flag="--keep-layers",
+        commas=True,
     )
     epochs: float = setting(
         5.0,

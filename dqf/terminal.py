@@ -17,10 +17,12 @@ class ProgressPrinter:
 
     Args:
         stream: where to, normally stderr.
+        prefix: put before every stage, for example which run of a sweep this is.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, prefix: str = "") -> None:
         self._stream = stream
+        self._prefix = prefix
         self._live = stream.isatty()
         self._stages: list[dict[str, str]] = []
         self._printed = 0.0
@@ -56,8 +58,8 @@ class ProgressPrinter:
     def _name(self, stage: str) -> str:
         for number, known in enumerate(self._stages, 1):
             if known.get("id") == stage:
-                return f"[{number}/{len(self._stages)}] {known.get('title') or stage}"
-        return stage
+                return f"{self._prefix}[{number}/{len(self._stages)}] {known.get('title') or stage}"
+        return self._prefix + stage
 
     def _progress(self, event: Event) -> str:
         parts = [self._name(event.stage)]

@@ -18,23 +18,23 @@ ROW_SEED = 20
 def load_task(config: RunConfig, settings: Settings) -> Task:
     """Return the task of a config, limited to its rows and checked.
 
-    The rows do not depend on the run's seed, so that runs with different seeds can be compared.
+    The rows depend on `task.seed`, not on the run's seed, so that runs with different seeds can be compared.
 
     Raises:
         UserError: the data is missing or cannot be learnt from.
     """
-    source = config.task.source
+    source, row_seed = config.task.source, ROW_SEED + config.task.seed
     if source == BBC:
-        task = load_bbc()
+        task = load_bbc(config.task.seed)
     elif source.startswith("glue:"):
         task = load_glue(source.removeprefix("glue:"), settings)
     else:
         task = load_table(config.task, settings)
     if config.task.split == "tuning":
-        task = tuning_task(task, ROW_SEED)
+        task = tuning_task(task, row_seed)
     stratify = task.kind == CLASSIFICATION
-    train = limit_rows(task.train, config.task.train_rows, ROW_SEED, stratify)
-    evaluation = limit_rows(task.evaluation, config.task.eval_rows, ROW_SEED, stratify)
+    train = limit_rows(task.train, config.task.train_rows, row_seed, stratify)
+    evaluation = limit_rows(task.evaluation, config.task.eval_rows, row_seed, stratify)
     notes = [task.note]
     if len(train) < len(task.train):
         notes.append(f"Trained on {len(train)} of {len(task.train)} rows.")

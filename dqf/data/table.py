@@ -93,17 +93,17 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
     kind, names, labels = _labels(frame[config.label_column], config.target, path.name, config.label_column)
     pairs = tuple(frame[config.text_pair_column].astype(str)) if config.text_pair_column else None
     everything = Examples(tuple(frame[config.text_column].astype(str)), pairs, labels)
-    kept, held = _split_by_text(everything, kind)
+    kept, held = _split_by_text(everything, kind, SPLIT_SEED + config.seed)
     metric = "accuracy" if kind == CLASSIFICATION else "pearson_spearman"
     return Task(path.stem[:40], kind, names, metric, everything.take(kept), everything.take(held))
 
 
-def _split_by_text(examples: Examples, kind: str) -> tuple[list[int], list[int]]:
+def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int], list[int]]:
     """Hold out whole texts, so that no text (pair) stands on both sides with another label."""
     keys = list(zip(examples.texts, examples.pairs or examples.texts, strict=True))
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     firsts = sorted(first.values())
-    _, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, SPLIT_SEED)
+    _, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, seed)
     held_keys = {keys[firsts[i]] for i in held}
     return (
         [i for i, key in enumerate(keys) if key not in held_keys],

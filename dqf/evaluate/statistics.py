@@ -1,197 +1,66 @@
-"""Intervals and paired tests; numpy and scipy only.
+"""Intervals, tests and effect sizes in one place; numpy and scipy only, no torch.
 
-Bootstraps draw examples with replacement. A resample is a row of counts rather than of indices, so a
-metric is a matrix product over all resamples at once (`dqf.evaluate.metrics.Metric.weighted`).
+`intervals` speaks of one evaluation, `macro` of averages over tasks and seeds, `significance` of
+tests, effect sizes and flips. Degenerate inputs (no examples, one seed, no variance) have defined
+results: nothing here returns NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from dqf.evaluate.intervals import (
+    bootstrap_interval,
+    paired_bootstrap_difference,
+    paired_bootstrap_ratio,
+    paired_ratio_interval,
+    resample_weights,
+    wilson_interval,
+)
+from dqf.evaluate.macro import (
+    Estimate,
+    MacroResamples,
+    TaskResamples,
+    bootstrap_p_value,
+    estimate_of,
+    macro_average,
+    resample_task,
+)
+from dqf.evaluate.significance import (
+    Flips,
+    TTest,
+    cohens_d,
+    cohens_dz,
+    cohens_g,
+    count_flips,
+    holm,
+    mcnemar_exact,
+    odds_ratio,
+    paired_t_test,
+    welch_t_test,
+)
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-MetricFunction = Callable[[Array, Array], float]
-
-_CHUNK_CELLS = 4_000_000
-"""Counts held at once, 32 MB, so that long evaluations do not need gigabytes."""
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion; (0, 1) without observations.
-
-    Reference: Wilson (1927), "Probable inference, the law of succession, and statistical inference".
-    """
-    if n <= 0:
-        return 0.0, 1.0
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    share = successes / n
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))) / (1 + z**2 / n)
-    low = 0.0 if successes <= 0 else max(0.0, middle - half)
-    high = 1.0 if successes >= n else min(1.0, middle + half)
-    return low, high
-
-
-def resample_weights(n: int, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield blocks of (rows, n) counts that say how often each example was drawn, `n_resamples` rows in all."""
-    rng = np.random.default_rng(seed)
-    rows_at_once = max(1, _CHUNK_CELLS // max(n, 1))
-    for start in range(0, n_resamples, rows_at_once):
-        rows = min(rows_at_once, n_resamples - start)
-        drawn = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
-
-
-def bootstrap_interval(
-    metric_fn: MetricFunction, labels: Array, predictions: Array, n_resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a metric.
-
-    Args:
-        metric_fn: from labels (n,) and predictions (n,) to a number; one of `dqf.evaluate.metrics`
-            is resampled at once, any other function is called once per resample (slow).
-        labels: (n,).
-        predictions: (n,).
-        n_resamples: how many.
-        seed: of the resampling.
-
-    Reference: Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
-    """
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if len(labels) == 0:
-        return 0.0, 0.0
-    values = [
-        _evaluate(metric_fn, labels, predictions, weights)
-        for weights in resample_weights(len(labels), n_resamples, seed)
-    ]
-    return _percentiles(np.concatenate(values))
-
-
-def paired_bootstrap_ratio(
-    metric_fn: MetricFunction,
-    labels: Array,
-    predictions: Array,
-    reference_predictions: Array,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return metric(variant) / metric(reference) with its 95 % interval, for example retention.
-
-    Both are computed on the same resamples, so that what is hard for both cancels.
-
-    Args:
-        metric_fn: as for `bootstrap_interval`.
-        labels: (n,).
-        predictions: (n,) of the variant.
-        reference_predictions: (n,) of the reference (the teacher).
-        n_resamples: how many.
-        seed: of the resampling.
-
-    Returns:
-        Ratio, lower limit, upper limit; all 0 where the reference's metric is 0.
-    """
-    labels = np.asarray(labels)
-    predictions, reference_predictions = np.asarray(predictions), np.asarray(reference_predictions)
-    if len(labels) == 0:
-        return 0.0, 0.0, 0.0
-    whole = np.ones((1, len(labels)))
-    ratio = _ratios(
-        _evaluate(metric_fn, labels, predictions, whole), _evaluate(metric_fn, labels, reference_predictions, whole)
-    )
-    ratios = [
-        _ratios(
-            _evaluate(metric_fn, labels, predictions, weights),
-            _evaluate(metric_fn, labels, reference_predictions, weights),
-        )
-        for weights in resample_weights(len(labels), n_resamples, seed)
-    ]
-    usable = np.concatenate(ratios)
-    usable = usable[np.isfinite(usable)]
-    if not np.isfinite(ratio[0]) or len(usable) == 0:
-        return 0.0, 0.0, 0.0
-    return (float(ratio[0]), *_percentiles(usable))
-
-
-def mcnemar_exact(labels: Array, first: Array, second: Array) -> tuple[int, int, float]:
-    """Test whether two classifiers err equally often on the same examples.
-
-    Args:
-        labels: (n,) true classes.
-        first: (n,) predictions of the first classifier.
-        second: (n,) predictions of the second one.
-
-    Returns:
-        Examples only the first got right, examples only the second got right, two-sided exact p-value.
-
-    Reference: McNemar (1947); exact version: binomial test on the discordant pairs.
-    """
-    right_first, right_second = np.asarray(first) == np.asarray(labels), np.asarray(second) == np.asarray(labels)
-    only_first = int(np.sum(right_first & ~right_second))
-    only_second = int(np.sum(right_second & ~right_first))
-    if only_first + only_second == 0:
-        return 0, 0, 1.0
-    p_value = stats.binomtest(only_first, only_first + only_second, 0.5).pvalue
-    return only_first, only_second, float(p_value)
-
-
-def paired_ratio_interval(
-    numerator_times: Array, denominator_times: Array, n_resamples: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Return median(numerator) / median(denominator) with its 95 % interval, for example a speed-up.
-
-    Args:
-        numerator_times: (n,) times of the teacher, by example.
-        denominator_times: (n,) times of the variant for the same examples in the same order.
-        n_resamples: how many.
-        seed: of the resampling.
-
-    Returns:
-        Ratio, lower limit, upper limit; all 0 without times or with a median of 0.
-
-    Raises:
-        ValueError: the two differ in length.
-    """
-    above, below = np.asarray(numerator_times, np.float64), np.asarray(denominator_times, np.float64)
-    if len(above) != len(below):
-        raise ValueError(f"paired times must be equally many: got {len(above)} and {len(below)}")
-    if len(above) == 0 or float(np.median(below)) <= 0:
-        return 0.0, 0.0, 0.0
-    rng = np.random.default_rng(seed)
-    rows_at_once = max(1, _CHUNK_CELLS // len(above))
-    ratios = []
-    for start in range(0, n_resamples, rows_at_once):
-        rows = min(rows_at_once, n_resamples - start)
-        drawn = rng.integers(0, len(above), size=(rows, len(above)))
-        ratios.append(_ratios(np.median(above[drawn], axis=1), np.median(below[drawn], axis=1)))
-    usable = np.concatenate(ratios)
-    ratio = float(np.median(above) / np.median(below))
-    return (ratio, *_percentiles(usable[np.isfinite(usable)]))
-
-
-def _evaluate(metric_fn: MetricFunction, labels: Array, predictions: Array, weights: Floats) -> Floats:
-    """Return the metric of each resample."""
-    weighted = getattr(metric_fn, "weighted", None)
-    if weighted is not None:
-        return np.asarray(weighted(labels, predictions, weights), np.float64)
-    values = []
-    for row in weights:
-        drawn = np.repeat(np.arange(len(labels)), row.astype(np.int64))
-        values.append(float(metric_fn(labels[drawn], predictions[drawn])))
-    return np.asarray(values, np.float64)
-
-
-def _ratios(above: Floats, below: Floats) -> Floats:
-    usable = below > 1e-12
-    return np.where(usable, above / np.where(usable, below, 1.0), np.nan)
-
-
-def _percentiles(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
-    if len(values) == 0:
-        return 0.0, 0.0
-    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(low), float(high)
+__all__ = [
+    "Estimate",
+    "Flips",
+    "MacroResamples",
+    "TTest",
+    "TaskResamples",
+    "bootstrap_interval",
+    "bootstrap_p_value",
+    "cohens_d",
+    "cohens_dz",
+    "cohens_g",
+    "count_flips",
+    "estimate_of",
+    "holm",
+    "macro_average",
+    "mcnemar_exact",
+    "odds_ratio",
+    "paired_bootstrap_difference",
+    "paired_bootstrap_ratio",
+    "paired_ratio_interval",
+    "paired_t_test",
+    "resample_task",
+    "resample_weights",
+    "welch_t_test",
+    "wilson_interval",
+]

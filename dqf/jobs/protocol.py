@@ -124,10 +124,10 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def create_run(runs_dir: Path, config: Mapping[str, Any], label: str) -> Path:
-    """Make a run directory in state queued and return it."""
-    run_dir = runs_dir / new_run_id(label)
-    run_dir.mkdir(parents=True)
+def create_run(runs_dir: Path, config: Mapping[str, Any], label: str, run_id: str = "") -> Path:
+    """Make a run directory in state queued and return it; `run_id` if its name was chosen before."""
+    run_dir = runs_dir / (run_id or new_run_id(label))
+    run_dir.mkdir(parents=True, exist_ok=bool(run_id))
     write_json(run_dir / "config.json", dict(config))
     return run_dir
 

@@ -29,7 +29,7 @@ def make_teacher(context: Context) -> Output:
 
     def work(folder: Path) -> dict[str, Any]:
         context.reporter.message(f"Loading {config.model}.")
-        teacher = load_source(config.model, context.task, context.settings, context.config.seed, folder)
+        teacher = load_source(config.model, context.task, context.settings, config.seed, folder)
         if config.fine_tune == "never" and not teacher.fine_tuned:
             raise UserError(
                 f"`teacher.fine_tune` never needs a model with a head for this task's {context.task.outputs} outputs: "
@@ -40,7 +40,7 @@ def make_teacher(context: Context) -> Output:
             encoded = Encoder(teacher.tokenizer_json, context.config.task.max_length)(context.task.train)
             table = teacher.model.get_input_embeddings()
             table.weight.requires_grad_(not config.freeze_embeddings)
-            recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, context.config.seed)
+            recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, config.seed)
             metrics |= train(
                 teacher.model,
                 encoded,
@@ -58,7 +58,6 @@ def make_teacher(context: Context) -> Output:
 
     facts = {
         **dataclasses.asdict(config),
-        "seed": context.config.seed,
         **context.data_facts(),
         **context.numerics(),
         "source": source_fingerprint(config.model, context.settings),

@@ -1,6 +1,6 @@
 """A worker whose pipeline only sleeps: `python -m tests.support.fake_worker RUN_DIR`.
 
-The config steers it: `seed` is the number of steps of 20 ms per stage, `preset` what goes wrong.
+The config steers it: `seed` is the number of steps of 20 ms per stage, `preset` what goes wrong; seed 13 is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def fake_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter
         time.sleep(300)
     if mode == "child":
         (run_dir / "pids").write_text(str(_sleeper()))
-    if mode == "refuse":
+    if mode == "refuse" or config.seed == 13:
         raise UserError("`group_size` must divide 770: got 128.")
     if mode == "crash":
         raise KeyError("weights")

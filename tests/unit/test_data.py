@@ -10,6 +10,10 @@ from dqf.errors import UserError
 from dqf.settings import load_settings
 from tests.support.tiny import write_csv
 
+# Of `write_csv(rows=200)`, as they were before data had a seed of its own: cached stages hang on them.
+FINGERPRINT_OF_SEED_0 = "a527a190ae8124d16563a0a080b142dfe600a90bc0626c6ac1d649104d4387bf"
+TUNING_FINGERPRINT_OF_SEED_0 = "876edab0f11baaacb0fd0aa00713f405addf8bbe5fa7890e6172acebc0e48a3b"
+
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
@@ -102,6 +106,17 @@ def test_rows_do_not_depend_on_the_seed_and_limits_keep_every_class(tmp_path, se
     assert load_task(other, settings).fingerprint() == one.fingerprint()
     assert len(one.train) <= 41
     assert set(one.train.labels) == {0, 1}
+
+
+def test_the_data_seed_draws_other_rows_and_0_those_of_always(tmp_path, settings):
+    path = write_csv(tmp_path / "a.csv", 200)
+    found = {seed: load_task(config_for(path, train_rows=40, seed=seed), settings) for seed in (0, 1)}
+    assert set(found[0].evaluation.texts) != set(found[1].evaluation.texts)
+    assert found[0].fingerprint() != found[1].fingerprint()
+    assert found[0].fingerprint() == FINGERPRINT_OF_SEED_0
+    tuning = {seed: load_task(config_for(path, split="tuning", seed=seed), settings) for seed in (0, 1)}
+    assert set(tuning[0].evaluation.texts) != set(tuning[1].evaluation.texts)
+    assert tuning[0].fingerprint() == TUNING_FINGERPRINT_OF_SEED_0
 
 
 def test_tuning_split_never_touches_reported_rows(tmp_path, settings):

@@ -1,0 +1,174 @@
+"""The paper's three hypotheses, judged from measured data.
+
+Every verdict is `supported`, `refuted` or `undecided`, per bit-width and in total, with an effect, its
+95 % interval and a p-value that is Holm-corrected over the bit-widths (for H2 over bit-widths and timing
+sessions). Intervals and p-values come from a paired bootstrap that draws examples within each task and
+runs (seeds) within each task; the tasks themselves are fixed, so a verdict speaks of these tasks only.
+A claim about an effect is made if its 95 % interval excludes "no effect" and its corrected p-value is
+below 0.05; everything else is undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dqf.evaluate.evidence import DQF, FT, KD, PTQ, TEACHER, Evidence, system
+from dqf.evaluate.lowest_latency import judge_h2
+from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
+from dqf.evaluate.significance import cohens_d, cohens_dz, holm, paired_t_test, welch_t_test
+from dqf.evaluate.verdicts import (
+    ALL_BITS,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+    bits_name,
+    claim_of,
+    geometric_mean,
+    points,
+    shown_p,
+)
+
+__all__ = ["WELL_ABOVE", "Verdict", "judge", "judge_h1", "judge_h2", "judge_h3"]
+
+WELL_ABOVE = 1.5
+"""H1: how many times smaller than Student-KD's file Student-DQF's must be to be "well above" it."""
+
+
+def judge(evidence: Evidence) -> dict[str, list[Verdict]]:
+    """Return the verdicts on H1, H2 and H3: one per bit-width and then the one over all of them."""
+    return {"H1": judge_h1(evidence), "H2": judge_h2(evidence), "H3": judge_h3(evidence)}
+
+
+def judge_h1(evidence: Evidence) -> list[Verdict]:
+    """Judge H1: much smaller than Student-KD, and closer to the teacher than Student-PTQ.
+
+    Compression: bytes of Student-KD's FP16 file / bytes of Student-DQF's, geometric mean over tasks;
+    "well above" means at least `WELL_ABOVE`. File sizes are exact, so this needs no test.
+
+    Closeness: a variant's shortfall is max(0, teacher's macro score - its own), so a score above the
+    teacher's is as close as can be. The effect is Student-PTQ's shortfall - Student-DQF's.
+
+    Supported if the compression is well above and the effect is claimed to be above 0; refuted if the
+    compression is not well above or the effect is claimed to be below 0; else undecided. In total: the
+    same with the mean effect and the geometric mean compression over all bit-widths.
+    """
+    macro = evidence.macro()
+    effects = [estimate_of(partial(_closer, bits=bits), macro) for bits in evidence.bits]
+    corrected = holm([one.p_value for one in effects])
+    ratios = {bits: geometric_mean(evidence.compression(system(DQF, bits), KD)) for bits in evidence.bits}
+    verdicts = [
+        _h1(evidence, macro, bits, effect, p_holm, ratios[bits])
+        for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
+    ]
+    if verdicts:
+        pooled = estimate_of(lambda s: sum(_closer(s, bits) for bits in evidence.bits) / len(evidence.bits), macro)
+        verdicts.append(_h1(evidence, macro, ALL_BITS, pooled, pooled.p_value, geometric_mean(ratios)))
+    return verdicts
+
+
+def _h1(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, p_holm: float, ratio: float) -> Verdict:
+    smaller = ratio >= WELL_ABOVE
+    claim = claim_of(effect, p_holm)
+    verdict = REFUTED if not smaller or claim < 0 else SUPPORTED if claim > 0 else UNDECIDED
+    details: dict[str, Any] = {"compression_over_student_kd": ratio, "well_above": WELL_ABOVE}
+    what = "over all bit-widths, Student-DQF" if bits == ALL_BITS else f"at {bits_name(bits)}, Student-DQF"
+    if bits != ALL_BITS:
+        names = (system(DQF, bits), system(PTQ, bits))
+        details["shortfall_dqf"], details["shortfall_ptq"] = (
+            max(0.0, macro.scores[TEACHER] - macro.scores[name]) for name in names
+        )
+        details |= _over_seeds(evidence.seed_scores(names[0]), evidence.seed_scores(names[1]))
+    sentence = (
+        f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
+        f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
+        f"{points(effect)} closer to the teacher's than Student-PTQ's, corrected p = {shown_p(p_holm)}."
+    )
+    return Verdict(
+        "H1", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "score", sentence, details
+    )
+
+
+def _closer(scores: Mapping[str, Any], bits: str) -> Any:
+    """Return how much closer to the teacher Student-DQF is than Student-PTQ."""
+    shortfall = {name: np.maximum(0.0, scores[TEACHER] - scores[system(name, bits)]) for name in (PTQ, DQF)}
+    return shortfall[PTQ] - shortfall[DQF]
+
+
+def judge_h3(evidence: Evidence) -> list[Verdict]:
+    """Judge H3: Student-KD keeps a larger share of its own score after quantization than Student-FT.
+
+    The share kept is macro score after / before quantization. The effect is Student-KD's share (DQF / KD) -
+    Student-FT's (PTQ / FT), paired over tasks and seeds: both are computed on the same examples and the
+    same draws of seeds. Supported if it is claimed to be above 0, refuted if below, else undecided. In
+    total: the same with the mean effect over all bit-widths. A paired t-test over the (task, seed) pairs
+    of shares is shown beside it; pairs with a score of 0 or less before quantization are left out there.
+    """
+    macro = evidence.macro()
+    effects = [estimate_of(partial(_share_gain, bits=bits), macro) for bits in evidence.bits]
+    corrected = holm([one.p_value for one in effects])
+    verdicts = [
+        _h3(evidence, macro, bits, effect, p_holm)
+        for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
+    ]
+    if verdicts:
+        pooled = estimate_of(lambda s: sum(_share_gain(s, bits) for bits in evidence.bits) / len(evidence.bits), macro)
+        verdicts.append(_h3(evidence, macro, ALL_BITS, pooled, pooled.p_value))
+    return verdicts
+
+
+def _share_gain(scores: Mapping[str, Any], bits: str) -> Any:
+    return scores[system(DQF, bits)] / scores[KD] - scores[system(PTQ, bits)] / scores[FT]
+
+
+def _h3(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, p_holm: float) -> Verdict:
+    claim = claim_of(effect, p_holm)
+    verdict = SUPPORTED if claim > 0 else REFUTED if claim < 0 else UNDECIDED
+    what = "over all bit-widths" if bits == ALL_BITS else f"at {bits_name(bits)}"
+    details: dict[str, Any] = {}
+    kept = ""
+    if bits != ALL_BITS:
+        shares = estimate_of(lambda s: s[system(DQF, bits)] / s[KD], macro).value
+        shares_ft = estimate_of(lambda s: s[system(PTQ, bits)] / s[FT], macro).value
+        kept = f" ({shares:.1%} against {shares_ft:.1%})"
+        details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(evidence, bits)}
+    sentence = (
+        f"{verdict.capitalize()}: {what}, Student-KD keeps {points(effect)} more of its own score after "
+        f"quantization than Student-FT{kept}, corrected p = {shown_p(p_holm)}."
+    )
+    return Verdict(
+        "H3", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "share", sentence, details
+    )
+
+
+def _over_pairs(evidence: Evidence, bits: str) -> dict[str, Any]:
+    """Return the paired t-test of the shares kept over (task, seed) pairs."""
+    distilled, plain = [], []
+    for task in evidence.scores.values():
+        for after_kd, kd, after_ft, ft in zip(
+            *(task.scores[name] for name in (system(DQF, bits), KD, system(PTQ, bits), FT)), strict=True
+        ):
+            if kd > 0 and ft > 0:
+                distilled.append(after_kd / kd)
+                plain.append(after_ft / ft)
+    test = paired_t_test(distilled, plain)
+    return {
+        "pairs": len(distilled),
+        "paired_t_difference": test.difference,
+        "paired_t_p_value": test.p_value,
+        "cohens_dz": cohens_dz(distilled, plain),
+    }
+
+
+def _over_seeds(first: Any, second: Any) -> dict[str, Any]:
+    """Return the paper's two-sample t-test over seeds, and the paired one."""
+    return {
+        "seeds": len(first),
+        "welch_p_value": welch_t_test(first, second).p_value,
+        "paired_t_p_value": paired_t_test(first, second).p_value,
+        "cohens_d": cohens_d(first, second),
+    }

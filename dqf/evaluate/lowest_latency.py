@@ -1,0 +1,138 @@
+"""H2: Student-DQF has the lowest latency of all variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dqf.evaluate.evidence import DQF, FASTEST, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
+from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
+from dqf.evaluate.significance import holm
+from dqf.evaluate.verdicts import (
+    ALL_BITS,
+    ALPHA,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+    bits_name,
+    conjunction,
+    shown_p,
+)
+
+SAME_SPEED = 0.05
+"""By how much Student-PTQ, the same network in the same format, may be faster by noise alone."""
+
+
+def judge_h2(evidence: Evidence) -> list[Verdict]:
+    """Judge H2: Student-DQF has the lowest latency, in each one's fastest runtime and in a shared one.
+
+    Per session (`fastest`, `shared`) and other variant (teacher, Student-FT, Student-KD, Student-PTQ of the
+    same bits) the ratio is its median latency / Student-DQF's, geometric mean over tasks and runs. The
+    closest rival is the variant with the smallest ratio, Student-PTQ left out: that is the same network in
+    the same format, so no difference is expected and none is demanded.
+
+    A session is supported if all ratios but Student-PTQ's are claimed to be above 1 (p is the largest of
+    theirs) and Student-PTQ's interval does not lie below 1 - `SAME_SPEED`; refuted if the closest rival's
+    ratio is claimed to be below 1, or Student-PTQ's interval does lie below 1 - `SAME_SPEED`; else
+    undecided. A bit-width is supported if both sessions are, refuted if one is, else (also if no shared
+    session was timed) undecided; its effect is that of the less favourable session. In total: supported if
+    every bit-width is, refuted if one is, else undecided, with the least favourable effect.
+    """
+    pairs = [(session, bits) for bits in evidence.bits for session in (FASTEST, SHARED)]
+    latencies = {session: evidence.macro_log_ms(session) for session in (FASTEST, SHARED)}
+    ratios = {(session, bits): _ratios(latencies[session], bits) for session, bits in pairs}
+    timed = [pair for pair in pairs if ratios[pair]]
+    corrected = dict(zip(timed, holm([_h2_p(ratios[pair]) for pair in timed]), strict=True))
+    verdicts = []
+    for bits in evidence.bits:
+        sessions = {
+            session: _h2_session(ratios[session, bits], corrected[session, bits])
+            for session in (FASTEST, SHARED)
+            if (session, bits) in corrected
+        }
+        verdicts.append(_h2(bits, sessions))
+    if verdicts:
+        least = min(verdicts, key=lambda one: one.effect)
+        verdict = conjunction([one.verdict for one in verdicts])
+        by_bits = ", ".join(f"{bits_name(one.bits)} {one.verdict}" for one in verdicts)
+        sentence = f"{verdict.capitalize()}: Student-DQF has the lowest latency of all variants; {by_bits}."
+        verdicts.append(replace(least, bits=ALL_BITS, verdict=verdict, sentence=sentence))
+    return verdicts
+
+
+def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
+    """Return each rival's latency / Student-DQF's; nothing where that was not timed."""
+    own = system(DQF, bits)
+    rivals = [TEACHER, FT, KD, system(PTQ, bits)]
+    if own not in macro.scores:
+        return {}
+    return {
+        rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0)
+        for rival in rivals
+        if rival in macro.scores
+    }
+
+
+def _speedup(log_ms: Mapping[str, Any], rival: str, own: str) -> Any:
+    return np.exp(log_ms[rival] - log_ms[own])
+
+
+def _closest(ratios: Mapping[str, Estimate]) -> tuple[str, Estimate]:
+    """Return the fastest rival of another architecture or format."""
+    others = {name: one for name, one in ratios.items() if not name.startswith(PTQ)} or ratios
+    return min(others.items(), key=lambda item: item[1].value)
+
+
+def _h2_p(ratios: Mapping[str, Estimate]) -> float:
+    """Return the p-value of "faster than all": the largest of theirs; that of a rival that is ahead."""
+    closest = _closest(ratios)[1]
+    others = [one.p_value for name, one in ratios.items() if not name.startswith(PTQ)]
+    return max(others, default=1.0) if closest.value > 1 else closest.p_value
+
+
+def _h2_session(ratios: Mapping[str, Estimate], p_holm: float) -> dict[str, Any]:
+    """Return verdict and figures of one session."""
+    name, closest = _closest(ratios)
+    twin = next((one for rival, one in ratios.items() if rival.startswith(PTQ)), None)
+    behind_twin = twin is not None and twin.high < 1 - SAME_SPEED
+    lows = [one.low for rival, one in ratios.items() if not rival.startswith(PTQ)]
+    if (closest.high < 1 and p_holm < ALPHA) or behind_twin:
+        verdict = REFUTED
+    else:
+        verdict = SUPPORTED if lows and min(lows) > 1 and p_holm < ALPHA else UNDECIDED
+    return {
+        "verdict": verdict,
+        "rival": name,
+        "effect": closest.value,
+        "low": closest.low,
+        "high": closest.high,
+        "p_value": _h2_p(ratios),
+        "p_holm": p_holm,
+        "ratios": {rival: [one.value, one.low, one.high] for rival, one in ratios.items()},
+    }
+
+
+def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    if not sessions:
+        text = f"Undecided: no latency of Student-DQF at {bits_name(bits)} was timed."
+        return Verdict("H2", bits, UNDECIDED, 0.0, 0.0, 0.0, 1.0, 1.0, "ratio", text)
+    verdicts = [one["verdict"] for one in sessions.values()]
+    verdict = conjunction([*verdicts, *([UNDECIDED] if len(sessions) < 2 else [])])
+    least = min(sessions.values(), key=lambda one: float(one["effect"]))
+    told = {FASTEST: "each in its fastest runtime", SHARED: "all in one runtime"}
+    parts = [
+        f"{told[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as {one['rival']}, "
+        f"the closest rival, corrected p = {shown_p(one['p_holm'])}"
+        for name, one in sessions.items()
+    ]
+    missing = [f"{told[name]} it was not timed" for name in told if name not in sessions]
+    sentence = f"{verdict.capitalize()}: Student-DQF at {bits_name(bits)}: {'; '.join([*parts, *missing])}."
+    figures = {name: least[name] for name in ("effect", "low", "high", "p_value", "p_holm")}
+    return Verdict(
+        "H2", bits, verdict, unit="ratio", sentence=sentence, details={"sessions": dict(sessions)}, **figures
+    )

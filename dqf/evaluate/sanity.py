@@ -1,0 +1,106 @@
+"""The sanity gate: figures that should not be believed before somebody has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf.evaluate.evidence import TEACHER, Evidence
+from dqf.evaluate.macro import estimate_of, macro_average
+from dqf.evaluate.metrics import metric
+
+Array = NDArray[Any]
+HALF_WAY = 0.5
+"""A teacher that gets less than this share of the way from the majority baseline to the published score is weak."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One figure that looks wrong.
+
+    Attributes:
+        kind: `below-majority`, `far-below-published` or `beats-teacher`.
+        system: for example `teacher` or `student-dqf@4`.
+        value: its score.
+        bound: what it was held against: a baseline, the lowest believable score, or the teacher's score.
+        sentence: for people.
+    """
+
+    kind: str
+    task: str
+    system: str
+    value: float
+    bound: float
+    sentence: str
+
+
+def majority_score(metric_name: str, labels: Array) -> float:
+    """Return the best score of a constant prediction on these labels.
+
+    That is the share of the most frequent class for accuracy, F1 of "always positive", and 0 for correlations.
+    """
+    labels = np.asarray(labels)
+    if len(labels) == 0:
+        return 0.0
+    constants = np.unique(labels)
+    if metric_name == "pearson_spearman" or len(constants) > 1000:
+        return 0.0
+    return max(metric(metric_name)(labels, np.full(len(labels), one)) for one in constants)
+
+
+def check_teacher(task: str, score: float, majority: float, published: float | None, note: str = "") -> list[Flag]:
+    """Return what is suspicious about a teacher's score.
+
+    Args:
+        task: its name.
+        score: the teacher's.
+        majority: score of the best constant prediction on the same examples.
+        published: score of a known model of its size, None where there is none to hold it against.
+        note: what a reader must know, for example that the training set was reduced.
+    """
+    because = f" {note}" if note else ""
+    if score < majority:
+        text = (
+            f"The teacher of {task} scores {score:.3f}, below the {majority:.3f} of always giving one answer.{because}"
+        )
+        return [Flag("below-majority", task, TEACHER, score, majority, text)]
+    if published is not None and published > majority:
+        least = majority + HALF_WAY * (published - majority)
+        if score < least:
+            text = (
+                f"The teacher of {task} scores {score:.3f}, less than half of the way from the majority baseline "
+                f"{majority:.3f} to the published {published:.3f}.{because}"
+            )
+            return [Flag("far-below-published", task, TEACHER, score, least, text)]
+    return []
+
+
+def check_students(evidence: Evidence, tasks: Iterable[str] | None = None) -> list[Flag]:
+    """Return the variants that beat their teacher by more than noise allows.
+
+    More than noise: the 95 % interval of variant - teacher, over examples and seeds, lies above 0. With
+    many variants and tasks one in forty does so by chance; a flag asks to look, it is no verdict.
+    """
+    flags = []
+    for task in tasks or evidence.tasks:
+        macro = macro_average([evidence.scores[task]], resample_seeds=True)
+        for name, score in macro.scores.items():
+            if name == TEACHER:
+                continue
+            gain = estimate_of(partial(_gain, name=name), macro)
+            if gain.low > 0:
+                text = (
+                    f"{name} beats its teacher on {task} by {100 * gain.value:.1f} points "
+                    f"[{100 * gain.low:.1f}, {100 * gain.high:.1f}]: is the teacher weak, or do they differ in data?"
+                )
+                flags.append(Flag("beats-teacher", task, name, score, macro.scores[TEACHER], text))
+    return flags
+
+
+def _gain(scores: Mapping[str, Any], name: str) -> Any:
+    return scores[name] - scores[TEACHER]

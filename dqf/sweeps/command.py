@@ -1,0 +1,244 @@
+"""The commands `sweep` and, for what they share, `study`: plan, check, show, work off."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dqf import flags, terminal
+from dqf.config import RunConfig, digest_of, merge
+from dqf.errors import ConfigError, FieldError, UserError
+from dqf.jobs import protocol
+from dqf.jobs.executor import Executor, LocalExecutor
+from dqf.jobs.protocol import Event
+from dqf.jobs.views import read_run
+from dqf.presets import PRESETS
+from dqf.settings import Settings
+from dqf.sweeps.directory import Entry, Sweep, open_sweep, read_sweep, sweep_folder
+from dqf.sweeps.plan import PRESET, Override, Plan, PlannedRun, expand, nested, shared_work, split_lists
+from dqf.sweeps.work import count_states, work_off
+
+Check = Callable[[RunConfig, Settings], None]
+"""Looks at files before anything is made; raises ConfigError."""
+make_executor: Callable[[Settings], Executor] = LocalExecutor
+"""How runs get their processes; tests put their own here."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a sweep is told."""
+    parser.add_argument(
+        "--preset", metavar="NAMES", help="start from " + " or ".join(one.name for one in PRESETS) + ", or several"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="start from a JSON or TOML config; a list is an axis"
+    )
+    add_working_arguments(parser)
+    flags.add_flags(parser, many=True)
+
+
+def add_working_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how to work a sweep off."""
+    parser.add_argument("--name", default="", metavar="NAME", help="of the sweep's folder (default: from its runs)")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and show the runs, start none")
+    parser.add_argument("--detach", action="store_true", help="only queue the runs; the app works on them")
+
+
+def plan_from(arguments: argparse.Namespace) -> Plan:
+    """Return the plan that presets, file and flags make, later ones laid over earlier ones.
+
+    Raises:
+        UserError: the file is not readable.
+    """
+    base: dict[str, Any] = {}
+    axes: dict[str, tuple[Any, ...]] = {}
+    overrides: tuple[Override, ...] = ()
+    if arguments.config is not None:
+        data = read_file(arguments.config)
+        overrides = read_overrides(data.pop("overrides", ()))
+        base, axes = split_lists(data)
+    presets = [name.strip() for name in (arguments.preset or "").split(",") if name.strip()]
+    if not presets and arguments.config is None:
+        presets = [PRESETS[0].name]
+    if presets:
+        base.pop(PRESET, None)
+        axes = {PRESET: tuple(presets), **{path: values for path, values in axes.items() if path != PRESET}}
+    fixed: dict[str, Any] = {}
+    for path, values in flags.values_of(arguments).items():
+        axes.pop(path, None)
+        if len(values) > 1:
+            axes[path] = tuple(values)
+        else:
+            fixed = merge(fixed, nested(path, values[0]))
+    if len(axes.get(PRESET, ())) == 1:
+        base = {PRESET: axes.pop(PRESET)[0], **base}
+    return Plan(base, axes, overrides, fixed)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON or TOML file.
+
+    Raises:
+        UserError: it is not readable, or not an object.
+    """
+    kind = "TOML" if path.suffix == ".toml" else "JSON"
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if kind == "TOML" else json.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"a config file must be readable: {path} is not ({error}).") from None
+    except ValueError as error:
+        raise UserError(f"a config file must be {kind}: {path} is not ({error}).") from None
+    if not isinstance(data, dict):
+        raise UserError(f"a config file must hold one {kind} object: {path} holds a {type(data).__name__}.")
+    return data
+
+
+def read_overrides(given: Any) -> tuple[Override, ...]:
+    """Return the overrides of a file: a list of `{when: {path: value or list}, set: {partial config}}`.
+
+    Raises:
+        UserError: it is something else.
+    """
+    overrides = []
+    for one in given if isinstance(given, list | tuple) else [given]:
+        if not (isinstance(one, Mapping) and one.keys() == {"when", "set"} and all(map(_is_mapping, one.values()))):
+            raise UserError(f"an override must be an object with `when` and `set`: got {str(one)[:80]}.")
+        when = {path: tuple(value) if isinstance(value, list) else (value,) for path, value in one["when"].items()}
+        overrides.append(Override(when, dict(one["set"])))
+    return tuple(overrides)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def sweep(arguments: argparse.Namespace, settings: Settings, check: Check) -> int:
+    """Carry out `python -m dqf sweep`; return the exit code."""
+    plan = plan_from(arguments)
+    runs = checked_runs(plan, settings, check)
+    if arguments.dry_run:
+        return show_plan(read_sweep(settings, plan, runs, sweep_folder(settings, runs, arguments.name)), arguments.json)
+    with open_sweep(settings, plan, runs, arguments.name) as opened:
+        if arguments.detach:
+            return queue_all(opened, arguments.json)
+        code = work_and_tell(opened, settings)
+        show_runs(opened, arguments.json)
+        return code
+
+
+def checked_runs(plan: Plan, settings: Settings, check: Check) -> list[PlannedRun]:
+    """Return all runs, each valid and with its files in place.
+
+    Raises:
+        ConfigError: with every error of every run.
+    """
+    expansion = expand(plan)
+    print(f"checking {len(expansion.runs)} runs ...", file=sys.stderr, flush=True)
+    answers: dict[str, tuple[FieldError, ...]] = {}
+    for run in expansion.runs:
+        key = _checked_part(run.config)
+        if key not in answers:
+            try:
+                check(run.config, settings)
+                answers[key] = ()
+            except ConfigError as error:
+                answers[key] = error.errors
+        expansion.add(run.label, answers[key])
+    expansion.raise_errors()
+    return expansion.runs
+
+
+def _checked_part(config: RunConfig) -> str:
+    """Return the digest of what a look at files can depend on; seeds are not among it."""
+    data = config.to_dict()
+    del data["seed"], data["preset"]
+    return digest_of(merge(data, {"teacher": {"seed": 0}}))
+
+
+def show_plan(planned: Sweep, as_json: bool) -> int:
+    """Print what a sweep would run."""
+    runs = [entry.run for entry in planned.entries]
+    shared = shared_work(runs)
+    if as_json:
+        print(json.dumps({"name": planned.name, "shared": shared, "runs": _rows(planned)}, indent=1))
+        return 0
+    print(_table(planned))
+    work = ", ".join(f"{name} {count}" for name, count in shared.items())
+    print(f"{len(runs)} runs; to train in all: {work}; what is in the stage cache already is not trained again.")
+    return 0
+
+
+def queue_all(opened: Sweep, as_json: bool) -> int:
+    """Put all runs that are not done into the app's queue."""
+    for entry in opened.entries:
+        opened.queue(entry)
+    show_runs(opened, as_json)
+    print("queued; the app works on them while it runs (`make app`).", file=sys.stderr)
+    return 0
+
+
+def work_and_tell(opened: Sweep, settings: Settings) -> int:
+    """Work a sweep off, telling on stderr how far it is; return the exit code."""
+    count = len(opened.entries)
+    done = count_states(opened).get(protocol.SUCCEEDED, 0)
+    print(f"sweep {opened.name}: {count} runs, {done} done already", file=sys.stderr, flush=True)
+    printers: list[terminal.ProgressPrinter] = []
+    began, finished = time.monotonic(), 0
+
+    def started(number: int, entry: Entry) -> Callable[[Event], None]:
+        print(f"run {number}/{count}  {entry.run.label}  ({entry.run_id})", file=sys.stderr, flush=True)
+        printers.append(terminal.ProgressPrinter(sys.stderr, f"{number}/{count} "))
+        return printers[-1]
+
+    def ended(number: int, entry: Entry, state: str, seconds: float) -> None:
+        nonlocal finished
+        printers[-1].finish()
+        finished += 1
+        error = read_run(opened.run_dir(entry)).last_error if state == protocol.FAILED else ""
+        left = sum(opened.state(one) != protocol.SUCCEEDED for one in opened.entries[number:])
+        each = (time.monotonic() - began) / finished
+        eta = f"; about {terminal.duration(left * each)} left for {left} runs" if left else ""
+        why = f": {error}" if error else ""
+        print(f"run {number}/{count} {state} after {terminal.duration(seconds)}{why}{eta}", file=sys.stderr, flush=True)
+
+    try:
+        states = work_off(opened, make_executor(settings), started, ended)
+    except KeyboardInterrupt:
+        for printer in printers[-1:]:
+            printer.finish()
+        print("stopped; the same command goes on where it stopped.", file=sys.stderr)
+        raise
+    bad = {state: number for state, number in states.items() if state != protocol.SUCCEEDED}
+    if bad:
+        told = ", ".join(f"{number} {state}" for state, number in bad.items())
+        print(f"{told} of {count} runs; the same command tries them again.", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def show_runs(opened: Sweep, as_json: bool) -> None:
+    """Print the runs of a sweep with their states."""
+    if as_json:
+        print(json.dumps({"name": opened.name, "folder": str(opened.folder), "runs": _rows(opened)}, indent=1))
+    else:
+        print(_table(opened))
+
+
+def _rows(planned: Sweep) -> list[dict[str, Any]]:
+    return [
+        {"run_id": entry.run_id or None, "state": planned.state(entry), "settings": dict(entry.run.settings)}
+        for entry in planned.entries
+    ]
+
+
+def _table(planned: Sweep) -> str:
+    rows: Sequence[Sequence[str]] = [
+        (str(number), planned.state(entry), entry.run_id or "-", entry.run.label or "-")
+        for number, entry in enumerate(planned.entries, 1)
+    ]
+    return terminal.table(("#", "state", "run", "settings"), rows, left=4)

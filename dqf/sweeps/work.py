@@ -1,0 +1,112 @@
+"""Working a sweep off: one run after the other, each in a worker process of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dqf.jobs import protocol
+from dqf.jobs.executor import Executor
+from dqf.jobs.protocol import Event
+from dqf.sweeps.directory import Entry, Sweep
+
+POLL_S = 0.25
+
+Started = Callable[[int, Entry], Callable[[Event], None]]
+"""(number from 1, entry) -> listener for that run's events."""
+Ended = Callable[[int, Entry, str, float], None]
+"""(number, entry, state, seconds)."""
+
+
+def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -> dict[str, int]:
+    """Run all that is not done yet; a run that fails does not stop the others.
+
+    Ctrl-C stops the run at work, keeping what it computed, and is raised again.
+
+    Args:
+        sweep: opened.
+        executor: starts the workers.
+        started: told when a run begins or is gone on with.
+        ended: told when it ended.
+
+    Returns:
+        Number of runs by state.
+    """
+    for number, entry in enumerate(sweep.entries, 1):
+        if sweep.state(entry) == protocol.SUCCEEDED:
+            continue
+        began = time.monotonic()
+        run_dir = sweep.queue(entry)
+        tail = _Tail(run_dir / "events.jsonl")
+        listener = started(number, entry)
+        try:
+            state = _wait(run_dir, executor, tail, listener)
+        except KeyboardInterrupt:
+            _stop(run_dir, executor)
+            raise
+        while executor.poll(run_dir):  # a result may be there while the process still takes itself down
+            executor.clean_up(run_dir)
+            time.sleep(POLL_S)
+        executor.clean_up(run_dir)
+        ended(number, entry, state, time.monotonic() - began)
+    return count_states(sweep)
+
+
+def count_states(sweep: Sweep) -> dict[str, int]:
+    """Return how many runs are in which state."""
+    states = [sweep.state(entry) for entry in sweep.entries]
+    return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def _wait(run_dir: Path, executor: Executor, tail: _Tail, listener: Callable[[Event], None]) -> str:
+    """Start the run unless somebody did (the app's queue may), and watch it to its end."""
+    while True:
+        state = protocol.run_state(run_dir)
+        if state == protocol.QUEUED:
+            executor.start(run_dir)
+        executor.poll(run_dir)
+        for event in tail.read():
+            listener(event)
+        if state not in protocol.LIVE_STATES:
+            return state
+        time.sleep(POLL_S)
+
+
+def _stop(run_dir: Path, executor: Executor) -> None:
+    """Ask the run to stop; the executor kills it after its grace time."""
+    while not executor.stop(run_dir):
+        time.sleep(POLL_S)
+    executor.clean_up(run_dir)
+
+
+class _Tail:
+    """Reads what is appended to a run's events from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rest = ""
+        try:
+            self._offset = path.stat().st_size
+        except OSError:
+            self._offset = 0
+
+    def read(self) -> list[Event]:
+        """Return the new whole events."""
+        try:
+            with self._path.open(encoding="utf-8", errors="replace") as file:
+                file.seek(self._offset)
+                text = file.read()
+                self._offset = file.tell()
+        except OSError:
+            return []
+        *lines, self._rest = (self._rest + text).split("\n")
+        return [event for line in lines if line.startswith("{") and (event := _event(line))]
+
+
+def _event(line: str) -> Event | None:
+    try:
+        return Event(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

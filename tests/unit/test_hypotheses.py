@@ -1,0 +1,180 @@
+"""Verdicts on made-up studies whose truth is known."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from dqf.errors import UserError
+from dqf.evaluate.decomposition import PARTS, decompose
+from dqf.evaluate.evidence import evidence_of
+from dqf.evaluate.hypotheses import judge, judge_h1, judge_h2, judge_h3
+from dqf.evaluate.sanity import check_students, check_teacher, majority_score
+from tests.support.example_study import MS, SHARES, SIZES, study_frames
+
+N = 500
+
+
+def evidence(n_resamples=N, **changes):
+    return evidence_of(*study_frames(**changes), n_resamples=n_resamples)
+
+
+def shares(**changes):
+    """Return the shares of `SHARES` with `dqf=0.7` and the like put in."""
+    names = {"teacher": "teacher", "ft": "student-ft", "kd": "student-kd", "ptq": "student-ptq", "dqf": "student-dqf"}
+    changed = {names[name]: share for name, share in changes.items()}
+    return {key: changed.get(key[0], share) for key, share in SHARES.items()}
+
+
+def verdicts(found):
+    return {one.bits: one.verdict for one in found}
+
+
+def test_a_study_where_the_paper_is_right():
+    found = judge(evidence())
+    assert {name: verdicts(one) for name, one in found.items()} == {
+        name: {"4": "supported", "all": "supported"} for name in ("H1", "H2", "H3")
+    }
+    h1 = found["H1"][0]
+    assert h1.effect == pytest.approx(0.05, abs=0.02)
+    assert h1.low < h1.effect < h1.high
+    assert h1.details["compression_over_student_kd"] == pytest.approx(45.4 / 13.3)
+    assert "3.4x smaller" in h1.sentence
+    assert found["H2"][0].effect == pytest.approx(2.2 / 1.5, rel=0.05)
+    assert found["H3"][0].effect == pytest.approx(0.85 / 0.86 - 0.80 / 0.85, abs=0.02)
+    assert found["H3"][0].details["pairs"] == 6
+    for one in (verdict for group in found.values() for verdict in group):
+        assert one.sentence.startswith(one.verdict.capitalize())
+        json.dumps(asdict(one), allow_nan=False)
+
+
+def test_distillation_that_hurts_refutes_h1_and_h3():
+    found = judge(evidence(shares=shares(ptq=0.84, dqf=0.78)))
+    assert found["H1"][0].verdict == found["H3"][0].verdict == "refuted"
+    assert found["H1"][0].effect < 0
+
+
+def test_no_difference_is_undecided():
+    same = evidence(shares=shares(kd=0.85, ptq=0.82, dqf=0.82), rng_seed=1)
+    assert judge_h1(same)[0].verdict == judge_h3(same)[0].verdict == "undecided"
+
+
+def test_h1_needs_compression_too():
+    big = evidence(sizes={**SIZES, "student-dqf": 40e6})
+    assert judge_h1(big)[0].verdict == "refuted"
+    assert "less than the 1.5x" in judge_h1(big)[0].sentence
+
+
+def test_a_student_above_its_teacher_is_as_close_as_can_be():
+    above = judge_h1(evidence(shares=shares(teacher=0.70)))[0]
+    assert (above.verdict, above.effect) == ("undecided", 0.0)
+
+
+def test_h2_is_refuted_by_a_faster_rival():
+    slow = judge_h2(evidence(ms={**MS, "student-dqf": 2.6}))
+    assert verdicts(slow) == {"4": "refuted", "all": "refuted"}
+    rivals = slow[0].details["sessions"]["fastest"]
+    assert rivals["rival"] in ("student-ft", "student-kd")
+    assert rivals["effect"] == pytest.approx(2.2 / 2.6, rel=0.05)
+
+
+def test_h2_does_not_ask_to_beat_the_same_network_in_the_same_format():
+    assert judge_h2(evidence(ms={**MS, "student-ptq": 1.48}))[0].verdict == "supported"
+    assert judge_h2(evidence(ms={**MS, "student-ptq": 1.2}))[0].verdict == "refuted"
+
+
+def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():
+    assert judge_h2(evidence(ms={**MS, "student-ft": 1.5, "student-kd": 1.5}))[0].verdict == "undecided"
+    alone = judge_h2(evidence(sessions=("fastest",)))
+    assert verdicts(alone) == {"4": "undecided", "all": "undecided"}
+    assert "all in one runtime it was not timed" in alone[0].sentence
+    none = judge_h2(evidence(sessions=()))[0]
+    assert (none.verdict, none.p_holm) == ("undecided", 1.0)
+
+
+def test_p_values_are_corrected_over_the_bit_widths():
+    several = {**SHARES}
+    for bits in ("8", "3", "2"):
+        several |= {("student-ptq", bits): 0.82, ("student-dqf", bits): 0.83}
+    found = judge_h3(evidence(shares=several, n=200))
+    assert [one.bits for one in found] == ["8", "4", "3", "2", "all"]
+    raw = sorted(one.p_value for one in found[:-1])
+    assert sorted(one.p_holm for one in found[:-1])[0] == pytest.approx(min(1, 4 * raw[0]))
+    assert all(one.p_holm >= one.p_value for one in found)
+    assert found[-1].effect == pytest.approx(np.mean([one.effect for one in found[:-1]]))
+
+
+def test_nothing_is_claimed_too_often_where_nothing_is():
+    """With students that differ by chance alone, claims of H1 and H3 are rare."""
+    same = shares(teacher=0.9, ft=0.82, kd=0.82, ptq=0.82, dqf=0.82)
+    claims = [0, 0]
+    for seed in range(25):
+        one = evidence(300, shares=same, n=150, sessions=(), rng_seed=seed)
+        claims[0] += judge_h1(one)[0].verdict != "undecided"
+        claims[1] += judge_h3(one)[0].verdict != "undecided"
+    assert max(claims) <= 5
+
+
+def test_one_seed_and_one_task_are_enough_for_a_verdict():
+    found = judge(evidence(tasks=("a",), seeds=(7,)))
+    assert found["H1"][0].verdict in ("supported", "undecided")
+    assert found["H1"][0].details["welch_p_value"] == 1.0
+    assert found["H3"][0].details["paired_t_p_value"] == 1.0
+
+
+def test_perfect_variants_are_undecided_not_a_crash():
+    perfect = judge(evidence(shares=dict.fromkeys(SHARES, 1.0), n=30))
+    assert perfect["H1"][0].verdict == perfect["H3"][0].verdict == "undecided"
+    assert perfect["H3"][0].p_holm == 1.0
+
+
+def test_a_seed_that_only_some_variants_have_is_left_out():
+    variants, predictions, latency = study_frames()
+    lost = (predictions["seed"] == 2) & (predictions["variant"] == "student-dqf") & (predictions["task"] == "a")
+    found = evidence_of(variants, predictions[~lost], latency, N)
+    assert found.seeds == {"a": (0, 1), "b": (0, 1, 2)}
+    assert len(found.seed_scores("student-dqf@4")) == 2
+
+
+def test_a_bit_width_that_a_task_lacks_is_not_judged():
+    variants, predictions, latency = study_frames({**SHARES, ("student-ptq", "2"): 0.6, ("student-dqf", "2"): 0.7})
+    lost = (predictions["bits"] == "2") & (predictions["task"] == "a")
+    assert evidence_of(variants, predictions[~lost], latency, 50).bits == ("4",)
+
+
+def test_other_examples_and_missing_teachers_are_refused():
+    variants, predictions, latency = study_frames()
+    with pytest.raises(UserError, match="a has none"):
+        evidence_of(variants, predictions[predictions["variant"] != "teacher"], latency)
+    shifted = predictions.assign(idx=predictions["idx"] + (predictions["variant"] == "student-kd"))
+    with pytest.raises(UserError, match="same examples"):
+        evidence_of(variants, shifted, latency)
+
+
+def test_the_parts_of_the_loss_add_up():
+    macro = evidence().macro()
+    parts = decompose(macro, "4")
+    assert sum(parts[name].value for name in PARTS) == pytest.approx(parts["total"].value)
+    assert parts["smaller_student"].value == pytest.approx(0.05, abs=0.02)
+    assert parts["quantization"].value == pytest.approx(0.05, abs=0.02)
+    assert parts["interaction"].high < 0
+    assert parts["total"].low < parts["total"].value < parts["total"].high
+
+
+def test_the_gate_flags_weak_teachers_and_students_that_beat_theirs():
+    labels = np.array([0] * 70 + [1] * 30)
+    assert majority_score("accuracy", labels) == 0.7
+    assert majority_score("f1", labels) == pytest.approx(2 * 0.3 / 1.3)
+    assert majority_score("matthews_corrcoef", labels) == 0.0
+    assert majority_score("pearson_spearman", np.linspace(0, 5, 50)) == 0.0
+    assert majority_score("accuracy", []) == 0.0
+    assert [flag.kind for flag in check_teacher("rte", 0.5, 0.53, 0.66)] == ["below-majority"]
+    assert [flag.kind for flag in check_teacher("rte", 0.55, 0.53, 0.66)] == ["far-below-published"]
+    assert check_teacher("rte", 0.62, 0.53, 0.66) == check_teacher("own", 0.62, 0.53, None) == []
+    assert check_teacher("wnli", 0.563, 0.563, 0.563) == []
+    assert check_students(evidence()) == []
+    flags = check_students(evidence(shares=shares(teacher=0.7)))
+    assert {flag.kind for flag in flags} == {"beats-teacher"}
+    assert ("a", "student-kd") in {(flag.task, flag.system) for flag in flags}
+    assert "points [" in flags[0].sentence
