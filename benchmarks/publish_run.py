@@ -6,7 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-KEPT = ("config.json", "events.jsonl", "result.json", "latency.parquet", "predictions", "receipts")
+KEPT = (
+    "config.json",
+    "events.jsonl",
+    "result.json",
+    "latency.parquet",
+    "latency_shared.parquet",
+    "predictions",
+    "receipts",
+)
 
 
 def main() -> None:
@@ -18,7 +26,7 @@ def main() -> None:
         source = run_dir / name
         if source.is_dir():
             shutil.copytree(source, target / name)
-        else:
+        elif source.is_file():
             shutil.copyfile(source, target / name)
     print(target)
 

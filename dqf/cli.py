@@ -1,4 +1,4 @@
-"""The command line: `python -m dqf run | sweep | list | show | resume | cancel | export | ingest | doctor`.
+"""The command line: `python -m dqf run | sweep | study | list | show | resume | cancel | export | ingest | doctor`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 bad input,
 130 cancelled. Apart from `ingest` nothing here needs the store, so it works while the app holds it.
@@ -27,6 +27,7 @@ from dqf.jobs.executor import GRACE_S, LocalExecutor
 from dqf.jobs.worker import run_in_process
 from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings, load_settings
+from dqf.study.plan import add_arguments as add_study_arguments
 from dqf.sweeps import command as sweep_command
 
 OK, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
@@ -88,6 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
     sweep_command.add_arguments(
         add("sweep", _sweep, "Launch a run for every combination of the given lists, and go on where it stopped.")
     )
+    add_study_arguments(
+        add("study", _study, "Work a study's runs off, analyse them together and judge the paper's hypotheses.")
+    )
     add("list", _list, "List all runs, newest first.")
     for name, command, text in (
         ("show", _show, "Show a run: stages, and its result if it has one."),
@@ -148,6 +152,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     return sweep_command.sweep(arguments, load_settings(arguments.results_dir), _check)
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from dqf.study import command as study_command
+
+    return study_command.study(arguments, load_settings(arguments.results_dir), _check)
 
 
 def _resume(arguments: argparse.Namespace) -> int:

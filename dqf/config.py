@@ -151,6 +151,15 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
                 f"must be auto or a registered runtime: got {runtime!r}{did_you_mean(runtime, known)}",
             )
         )
+    shared = config.measurement.shared_runtime
+    if shared != "none" and shared not in registry.names("runtime"):
+        known = ("none", *registry.names("runtime"))
+        errors.append(
+            FieldError(
+                "measurement.shared_runtime",
+                f"must be none or a registered runtime: got {shared!r}{did_you_mean(shared, known)}",
+            )
+        )
     return config
 
 

@@ -20,7 +20,7 @@ from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
 from dqf.stages._context import Context
-from dqf.stages.benchmark import time_variants
+from dqf.stages.benchmark import faithful_in, time_variants
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import ARTIFACT, export_artifact
 from dqf.stages.quantize import quantize_student
@@ -91,7 +91,10 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
         stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, choose its runtime"))
         stages.append((f"evaluate:{one.variant_id}", f"Evaluate {title(one)}"))
-    stages += [("benchmark", "Time all variants, interleaved"), ("record", "Record")]
+    stages.append(("benchmark", "Time all variants, interleaved"))
+    if config.measurement.shared_runtime != "none":
+        stages.append(("benchmark-shared", f"Time all variants in {config.measurement.shared_runtime}"))
+    stages.append(("record", "Record"))
     return [{"id": stage, "title": text} for stage, text in stages]
 
 
@@ -147,8 +150,13 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
             for one in measured
         },
     )
+    shared_runtime = config.measurement.shared_runtime
+    shared = None
+    if shared_runtime != "none":
+        exports = {one.variant_id: one.export for one in measured}
+        shared = time_variants(context, faithful_in(context, exports, shared_runtime), "benchmark-shared")
     reporter.stage_started("record")
-    result = record_result(context, measured, benchmark)
+    result = record_result(context, measured, benchmark, shared)
     reporter.stage_done("record", "miss", 0.0)
     return result
 

@@ -270,6 +270,13 @@ class MeasurementConfig:
         flag="--runtime",
         advanced=True,
     )
+    shared_runtime: str = setting(
+        "none",
+        "Shared runtime",
+        "Also times all variants in this one runtime, such as openvino-fp32, which loads every file; none does not.",
+        flag="--shared-runtime",
+        advanced=True,
+    )
     latency_samples: int = setting(
         200,
         "Latency samples",

@@ -46,6 +46,9 @@ class Evidence:
         scores: by task, of every `system`.
         log_ms: by session and task, log of the median ms, of every `system`.
         size_bytes: by task and `system`.
+        metrics: by task.
+        labels: by task, (n,).
+        predictions: by task and `system`, (seeds, n).
     """
 
     bits: tuple[str, ...]
@@ -53,6 +56,9 @@ class Evidence:
     scores: Mapping[str, TaskResamples]
     log_ms: Mapping[str, Mapping[str, TaskResamples]]
     size_bytes: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, str]
+    labels: Mapping[str, NDArray[Any]]
+    predictions: Mapping[str, Mapping[str, NDArray[Any]]]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -100,13 +106,15 @@ def evidence_of(
     Raises:
         UserError: a task lacks its teacher, or variants were scored on different examples.
     """
-    metrics = variants.drop_duplicates("task").set_index("task")["metric"].to_dict()
+    metrics = {str(task): str(part["metric"].iloc[0]) for task, part in variants.groupby("task")}
     scores: dict[str, TaskResamples] = {}
     seeds: dict[str, tuple[int, ...]] = {}
-    for task, frame in predictions.groupby("task", sort=False):
+    labels: dict[str, NDArray[Any]] = {}
+    predicted: dict[str, dict[str, NDArray[Any]]] = {}
+    for task, frame in predictions.groupby("task", sort=False, observed=True):
         name = str(task)
-        labels, by_system, seeds[name] = _predictions_of(name, frame)
-        scores[name] = resample_task(metric(metrics[name]), labels, by_system, n_resamples, _seed_of(name))
+        labels[name], predicted[name], seeds[name] = _predictions_of(name, frame)
+        scores[name] = resample_task(metric(metrics[name]), labels[name], predicted[name], n_resamples, _seed_of(name))
     log_ms = {
         str(session): {
             str(task): _resample_times(part, seeds[str(task)], n_resamples, _seed_of(f"{session}{task}"))
@@ -122,7 +130,7 @@ def evidence_of(
         }
         for task, frame in variants.groupby("task", sort=False)
     }
-    return Evidence(_common_bits(scores), seeds, scores, log_ms, sizes)
+    return Evidence(_common_bits(scores), seeds, scores, log_ms, sizes, metrics, labels, predicted)
 
 
 def bits_number(bits: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.serving.client import Served, write_examples
+from dqf.artifacts import open_artifact
+from dqf.data.tasks import REGRESSION
+from dqf.runtimes._select import candidates
+from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages.export import ARTIFACT, REFERENCE
+from dqf.stages.verify import agreement
 
 VERSION = 1
 TIMES = "latency.parquet"
+SHARED_TIMES = "latency_shared.parquet"
 WARM_UP = 10
 
 
-def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) -> Output:
+def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]], stage: str = "benchmark") -> Output:
     """Return a folder with `latency.parquet`: one row per example, one column of ms per variant.
 
     Every variant has a process of its own; each example goes through all of them, in an order that
@@ -28,6 +36,7 @@ def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) ->
     Args:
         context: of the run.
         variants: artifact folder and runtime by variant id.
+        stage: id of this stage.
     """
     names = list(variants)
     count = context.config.measurement.latency_samples
@@ -65,4 +74,39 @@ def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) ->
         "samples": count,
         "variants": {k: list(map(str, v)) for k, v in variants.items()},
     }
-    return context.cache.run("benchmark", version=VERSION, config=facts, inputs=(), work=work)
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)
+
+
+def faithful_in(context: Context, exports: Mapping[str, Output], runtime: str) -> dict[str, tuple[Path, str]]:
+    """Return artifact folder and runtime of the variants that one runtime serves faithfully, by variant id.
+
+    Those that it cannot load, or whose logits do not agree there, are left out and told about: their times
+    would be those of another function.
+
+    Args:
+        context: of the run.
+        exports: outputs of the export stage by variant id.
+        runtime: registered name.
+    """
+    folder = context.run_dir / "shared-runtime"
+    folder.mkdir(exist_ok=True)
+    regression, device = context.task.kind == REGRESSION, context.device.type
+    found = {}
+    for name, export in exports.items():
+        artifact, reference = export.folder / ARTIFACT, np.load(export.folder / REFERENCE)
+        write_examples(context.task.evaluation.take(list(range(len(reference)))), folder / "probe.json")
+        able = {entry.name for entry in candidates(open_artifact(artifact, check=False), device, "auto")}
+        agrees = False
+        if runtime in able:
+            with (
+                contextlib.suppress(ServingError),
+                Served(artifact, runtime, context.threads, device, folder / "serving.log", context.reporter) as served,
+            ):
+                served.encode(folder / "probe.json")
+                agrees = agreement(reference, served.logits(folder / "logits.npy"), regression)["faithful"]
+        if agrees:
+            found[name] = (artifact, runtime)
+        else:
+            context.reporter.message(f"{runtime} does not serve {name} faithfully: not timed there.")
+    shutil.rmtree(folder)
+    return found

@@ -20,7 +20,7 @@ from dqf.evaluate.statistics import paired_bootstrap_ratio, paired_ratio_interva
 from dqf.jobs.protocol import write_json
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
-from dqf.stages.benchmark import TIMES
+from dqf.stages.benchmark import SHARED_TIMES, TIMES
 from dqf.stages.evaluate import PREDICTIONS
 from dqf.stages.export import ARTIFACT
 from dqf.stages.verify import read_verification
@@ -54,18 +54,26 @@ class Measured:
         return open_artifact(self.export.folder / ARTIFACT, check=False)
 
 
-def record_result(context: Context, variants: Sequence[Measured], benchmark: Output) -> dict[str, Any]:
+def record_result(
+    context: Context, variants: Sequence[Measured], benchmark: Output, shared: Output | None = None
+) -> dict[str, Any]:
     """Write artifacts, predictions and `result.json` to the run directory; return the result.
 
     Args:
         context: of the run.
         variants: all variants, the teacher first.
         benchmark: output of the benchmark stage.
+        shared: output of the benchmark in one runtime, if there was one.
     """
     times = pd.read_parquet(benchmark.folder / TIMES)
     teacher = variants[0]
     rows = [_variant(context, one, teacher, times) for one in variants]
     shutil.copyfile(benchmark.folder / TIMES, context.run_dir / TIMES)
+    if shared is not None:
+        shutil.copyfile(shared.folder / TIMES, context.run_dir / SHARED_TIMES)
+        shared_times = pd.read_parquet(shared.folder / TIMES)
+        for row in rows:
+            row["shared"] = _shared(context.config.measurement.shared_runtime, row["variant_id"], teacher, shared_times)
     result = {
         "schema_version": SCHEMA_VERSION,
         "run_id": context.run_dir.name,
@@ -138,6 +146,21 @@ def _variant(context: Context, one: Measured, teacher: Measured, times: pd.DataF
         },
         "weights_sha256": artifact.manifest["files"][WEIGHTS],
         **_place_files(context.run_dir, one, artifact),
+    }
+
+
+def _shared(runtime: str, variant_id: str, teacher: Measured, times: pd.DataFrame) -> dict[str, Any] | None:
+    """Return latency and speed-up in the shared runtime, None for a variant that was not timed there."""
+    if variant_id not in times or teacher.variant_id not in times:
+        return None
+    ms, teacher_ms = times[variant_id].to_numpy(), times[teacher.variant_id].to_numpy()
+    speedup, low, high = paired_ratio_interval(teacher_ms, ms, seed=0)
+    return {
+        "runtime": runtime,
+        "latency_ms_p50": float(np.percentile(ms, 50)),
+        "speedup": speedup,
+        "speedup_ci95_low": low,
+        "speedup_ci95_high": high,
     }
 
 

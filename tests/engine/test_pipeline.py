@@ -243,3 +243,50 @@ def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, mon
     found = caches(result)
     assert found.pop("benchmark") == "miss"
     assert set(found.values()) == {"hit"}
+
+
+def test_all_variants_in_one_runtime(settings, tiny_env):
+    run_dir, result = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-fp32"})
+    shared = pd.read_parquet(run_dir / "latency_shared.parquet")
+    assert set(shared.columns) == {"row", *(row["variant_id"] for row in result["variants"])}
+    for row in result["variants"]:
+        assert row["shared"]["runtime"] == "openvino-fp32"
+        assert row["shared"]["latency_ms_p50"] == pytest.approx(shared[row["variant_id"]].median())
+    assert result["variants"][0]["shared"]["speedup"] == 1
+    assert caches(result)["benchmark-shared"] == "miss"
+    assert not (run_dir / "shared-runtime").exists()
+    _, other = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-bf16"})
+    timed = {row["variant"]: row["shared"] is not None for row in other["variants"]}
+    assert timed["teacher"]
+    assert not timed["student-dqf"], "a runtime that cannot load packed files must not time them"
+
+
+def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
+    """Two seeds of one task, worked off in worker processes, analysed, checked, and not run again."""
+    from dqf import cli
+    from dqf.study.files import read_summary
+
+    plan = {"config": {**tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]}), "seed": [0, 1]}}
+    plan["config"]["measurement"]["shared_runtime"] = "openvino-fp32"
+    (tmp_path / "tiny.json").write_text(json.dumps(plan))
+    study = ["study", str(tmp_path / "tiny.json"), "--results-dir", str(settings.results_dir)]
+    assert cli.main(study) == 0, capsys.readouterr().err
+    folder = settings.results_dir / "studies" / "tiny"
+    summary = read_summary(folder)
+    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
+    assert (len(results), summary["seeds"], summary["tasks"]) == (2, [0, 1], ["data"])
+    teachers = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "teacher"}
+    students = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "student-kd"}
+    assert (len(teachers), len(students)) == (1, 2)
+    scores = [row["score"] for one in results for row in one["variants"] if row["variant"] == "student-dqf"]
+    assert summary["bits"]["4"]["score"] == pytest.approx(np.mean(scores))
+    assert summary["bits"]["4"]["speedup_shared"] > 0
+    assert {one["verdict"] for group in summary["verdicts"].values() for one in group} <= {
+        "supported",
+        "refuted",
+        "undecided",
+    }
+    capsys.readouterr()
+    assert cli.main([*study, "--check"]) == 0
+    assert cli.main(study) == 0
+    assert "2 runs, 2 done already" in capsys.readouterr().err

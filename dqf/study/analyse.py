@@ -1,0 +1,167 @@
+"""From a study's tables to its summary: a pure function, so anybody can compute it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from dqf.evaluate.decomposition import decompose
+from dqf.evaluate.evidence import DQF, FP16, TEACHER, Evidence, bits_number, evidence_of, system
+from dqf.evaluate.hypotheses import judge
+from dqf.evaluate.macro import N_RESAMPLES
+from dqf.evaluate.sanity import Flag, check_students, check_teacher, majority_score
+from dqf.evaluate.verdicts import ALL_BITS, Verdict
+from dqf.study.collect import Tables
+from dqf.study.figures import Averages, macro_figures
+
+SCHEMA_VERSION = 1
+HEADLINE_BITS = "4"
+
+
+def analyse(
+    tables: Tables, n_resamples: int = N_RESAMPLES, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Return the summary that docs/result-schema.md describes.
+
+    Args:
+        tables: of the study.
+        n_resamples: of every bootstrap.
+        progress: told what is being computed.
+
+    Raises:
+        UserError: the runs cannot be compared.
+    """
+    study = tables.study
+    found = set(tables.variants["condition"])
+    conditions = [one for one in study["conditions"] if one["condition"] in found]
+    analysed = []
+    for one in conditions:
+        progress(f"analysing {one['condition'] or 'all runs'}")
+        analysed.append(_analyse_condition(tables, one["condition"], n_resamples))
+    several = (
+        [{**part, "settings": one["settings"]} for one, part in zip(conditions, analysed, strict=True)]
+        if len(conditions) > 1
+        else []
+    )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": {name: study[name] for name in ("name", "title", "description")},
+        "n_resamples": n_resamples,
+        **analysed[0],
+        "conditions": several,
+    }
+
+
+def _analyse_condition(tables: Tables, condition: str, n_resamples: int) -> dict[str, Any]:
+    variants, latency = (frame[frame["condition"] == condition] for frame in (tables.variants, tables.latency))
+    parts = [
+        frame[frame["condition"] == condition].drop(columns="logits").assign(task=task)
+        for task, frame in tables.predictions.items()
+    ]
+    evidence = evidence_of(variants, _concat(parts), latency, n_resamples)
+    facts = tables.study["tasks"]
+    cache: dict[Any, Averages] = {}
+
+    def figures(*names: str) -> dict[str, Any]:
+        rows = variants[[one in names for one in map(system, variants["variant"], variants["bits"])]]
+        return macro_figures(evidence, names, rows, facts, cache)
+
+    verdicts = judge(evidence)
+    systems = _systems(evidence, variants)
+    by_system = {name: {"system": name, "variant": one, "bits": bits, **figures(name)} for name, one, bits in systems}
+    macro = evidence.macro()
+    bits = {
+        width: {
+            **by_system[system(DQF, width)],
+            "verdicts": _verdicts_at(verdicts, width),
+            "decomposition": {name: asdict(part) for name, part in decompose(macro, width).items()},
+        }
+        for width in evidence.bits
+    }
+    total = None
+    if evidence.bits:
+        total = {**figures(*(system(DQF, width) for width in evidence.bits)), "bits": list(evidence.bits)}
+        total["verdicts"] = _verdicts_at(verdicts, ALL_BITS)
+    return {
+        "condition": condition,
+        "tasks": list(evidence.tasks),
+        "seeds": sorted({seed for seeds in evidence.seeds.values() for seed in seeds}),
+        "n": sum(one.n for one in evidence.scores.values()),
+        "baseline": _baseline(tables.study, variants),
+        "headline_bits": _headline(evidence),
+        "bits": bits,
+        "total": total,
+        "variants": list(by_system.values()),
+        "verdicts": {name: [asdict(one) for one in group] for name, group in verdicts.items()},
+        "sanity": [asdict(flag) for flag in _sanity(evidence, facts)],
+        "notes": _notes(tables.study, evidence, variants),
+    }
+
+
+def _concat(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tasks below each other; numbers of any kind become floats, which hold all of them exactly."""
+    whole = [part.astype({"label": "float64", "prediction": "float64"}) for part in parts if not part.empty]
+    return pd.concat(whole, ignore_index=True)
+
+
+def _systems(evidence: Evidence, variants: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return (system, variant, bits) of what every task has, in the order of the results."""
+    common = set.intersection(*(set(task.scores) for task in evidence.scores.values()))
+    pairs = variants[["variant", "bits"]].drop_duplicates().itertuples(index=False)
+    rows = [(system(str(one), str(bits)), str(one), str(bits)) for one, bits in pairs]
+    order = [row for row in rows if row[0] in common]
+    return sorted(order, key=lambda row: (row[2] != FP16, -bits_number(row[2])))
+
+
+def _verdicts_at(verdicts: Mapping[str, list[Verdict]], bits: str) -> dict[str, dict[str, Any]]:
+    return {name: asdict(one) for name, group in verdicts.items() for one in group if one.bits == bits}
+
+
+def _headline(evidence: Evidence) -> str | None:
+    """Return the bit-width to quote: 4, or the nearest to it."""
+    if not evidence.bits:
+        return None
+    return min(evidence.bits, key=lambda bits: (abs(bits_number(bits) - float(HEADLINE_BITS)), bits != HEADLINE_BITS))
+
+
+def _baseline(study: Mapping[str, Any], variants: pd.DataFrame) -> dict[str, Any]:
+    teacher = variants[variants["variant"] == TEACHER]
+    return {
+        "model": teacher["model"].iloc[0],
+        "precision": study["baseline"]["precision"],
+        "runtimes": sorted(set(teacher["runtime"])),
+        "hardware": sorted(set(teacher["hardware"])),
+        "threads": sorted({int(one) for one in teacher["threads"]}),
+    }
+
+
+def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
+    flags = []
+    for task in evidence.tasks:
+        known = facts.get(task, {})
+        score = float(evidence.scores[task].scores[TEACHER].mean())
+        majority = majority_score(evidence.metrics[task], evidence.labels[task])
+        flags += check_teacher(task, score, majority, known.get("published"), str(known.get("note") or ""))
+    return flags + check_students(evidence)
+
+
+def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame) -> list[str]:
+    """Return what a reader must know before quoting a figure."""
+    notes = [f"{task}: {facts['note']}" for task, facts in study["tasks"].items() if facts["note"]]
+    unfinished = study["unfinished"]
+    if unfinished:
+        notes.append(f"{len(unfinished)} runs have no result and are not in the figures.")
+    seeds = {task: len(seeds) for task, seeds in evidence.seeds.items()}
+    if len(set(seeds.values())) > 1:
+        told = ", ".join(f"{task} {count}" for task, count in seeds.items())
+        notes.append(f"Tasks differ in how many seeds all their variants have: {told}.")
+    unverified = variants[~variants["verified"].astype(bool)]
+    if len(unverified):
+        named = ", ".join(sorted({f"{row.variant_id} ({row.task})" for row in unverified.itertuples()}))
+        notes.append(f"The reloaded artifact did not give the logits of the model in memory: {named}.")
+    if len(study["environments"]) > 1:
+        notes.append(f"The runs were made in {len(study['environments'])} different environments.")
+    return notes

@@ -1,0 +1,103 @@
+"""The command `study`: work the plan's runs off, write tables and summary, say what came out; or check them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dqf import terminal
+from dqf.settings import Settings
+from dqf.study.analyse import analyse
+from dqf.study.check import check as check_summary
+from dqf.study.check import count_values
+from dqf.study.collect import collect
+from dqf.study.files import STUDY, SUMMARY, read_summary, read_tables, write_summary, write_tables
+from dqf.study.plan import StudyPlan, load_plan
+from dqf.sweeps.command import Check, checked_runs, queue_all, show_plan, work_and_tell
+from dqf.sweeps.directory import open_sweep, read_sweep, sweep_folder
+from dqf.sweeps.plan import PlannedRun, expand
+
+SHOWN_DIFFERENCES = 20
+
+
+def study(arguments: argparse.Namespace, settings: Settings, check: Check) -> int:
+    """Carry out `python -m dqf study`; return the exit code."""
+    if arguments.check:
+        folder = Path(arguments.study)
+        if not (folder / STUDY).is_file():
+            folder = arguments.out or load_plan(arguments.study).folder(settings)
+        return _check(folder, arguments.json)
+    planned = load_plan(arguments.study)
+    name, out = arguments.name or f"study-{planned.name}", arguments.out or planned.folder(settings)
+    if arguments.analyse:
+        expansion = expand(planned.plan)
+        expansion.raise_errors()
+        return _analyse(planned, expansion.runs, settings, name, out, arguments.json)
+    runs = checked_runs(planned.plan, settings, check)
+    if arguments.dry_run:
+        return show_plan(read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, name)), arguments.json)
+    with open_sweep(settings, planned.plan, runs, name) as opened:
+        if arguments.detach:
+            print("once they are done, the same command with --analyse writes the summary.", file=sys.stderr)
+            return queue_all(opened, arguments.json)
+        code = work_and_tell(opened, settings)
+    return max(code, _analyse(planned, runs, settings, name, out, arguments.json))
+
+
+def _analyse(
+    planned: StudyPlan, runs: list[PlannedRun], settings: Settings, name: str, out: Path, as_json: bool
+) -> int:
+    sweep = read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, name))
+    write_tables(out, collect(sweep, planned.name, planned.title, planned.description))
+    # What was written is what is analysed: the summary follows from the files, not from what they came from.
+    write_summary(
+        out, analyse(read_tables(out), progress=lambda text: print(f"{text} ...", file=sys.stderr, flush=True))
+    )
+    summary = read_summary(out) or {}
+    print(json.dumps(summary, indent=1) if as_json else describe(summary))
+    print(f"written to {out}", file=sys.stderr)
+    return 0
+
+
+def _check(folder: Path, as_json: bool) -> int:
+    found = check_summary(folder)
+    count = count_values(read_summary(folder))
+    if as_json:
+        print(json.dumps({"values": count, "differences": found}, indent=1))
+    elif found:
+        print("\n".join(found[:SHOWN_DIFFERENCES]))
+        print(f"{len(found)} of {count} values of {folder / SUMMARY} do not follow from the tables beside it.")
+    else:
+        print(f"all {count} values of {folder / SUMMARY} follow from the tables beside it.")
+    return 1 if found else 0
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Return a summary as people read it: variants, verdicts, flags and notes."""
+    rows = [
+        (
+            one["system"],
+            f"{one['size_bytes'] / 1e6:.1f}",
+            f"{one['compression_ratio']:.1f}x",
+            f"{one['score']:.3f} [{one['score_ci95_low']:.3f}, {one['score_ci95_high']:.3f}]",
+            f"{one['retention']:.1%} [{one['retention_ci95_low']:.1%}, {one['retention_ci95_high']:.1%}]",
+            f"{one['speedup']:.1f}x" if one["speedup"] is not None else "-",
+        )
+        for one in summary["variants"]
+    ]
+    header = ("variant", "MB", "smaller", "score [95 % interval]", "retention [95 % interval]", "faster")
+    lines = [terminal.table(header, rows), ""]
+    lines.append(
+        f"Macro average over {', '.join(summary['tasks'])}; n = {summary['n']}; seeds "
+        f"{', '.join(map(str, summary['seeds']))}; relative to {summary['baseline']['model']}, "
+        f"{summary['baseline']['precision']}, {' and '.join(summary['baseline']['runtimes'])}."
+    )
+    for name, verdicts in summary["verdicts"].items():
+        lines += [f"{name}  {one['sentence']}" for one in verdicts]
+    lines += [f"Check: {flag['sentence']}" for flag in summary["sanity"]]
+    lines += [f"Note: {note}" for note in summary["notes"]]
+    return "\n".join(lines)

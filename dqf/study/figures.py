@@ -1,0 +1,182 @@
+"""The figures of a variant: score, retention, size and speed with intervals, per task and averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dqf.evaluate.evidence import FASTEST, SHARED, TEACHER, Evidence
+from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
+from dqf.evaluate.metrics import metric
+from dqf.evaluate.sanity import majority_score
+from dqf.evaluate.significance import count_flips, mcnemar_exact
+
+WNLI = "wnli"
+
+
+class Averages:
+    """The macro averages over some tasks, each computed when it is first asked for."""
+
+    def __init__(self, evidence: Evidence, tasks: Sequence[str]) -> None:
+        self.evidence = evidence
+        self.tasks = tuple(tasks)
+
+    @cached_property
+    def scores(self) -> MacroResamples:
+        """Scores, examples and seeds resampled."""
+        return self.evidence.macro(self.tasks)
+
+    @cached_property
+    def scores_examples(self) -> MacroResamples:
+        """Scores, examples alone resampled."""
+        return self.evidence.macro(self.tasks, resample_seeds=False)
+
+    @cached_property
+    def log_ms(self) -> dict[str, MacroResamples]:
+        """Log latencies by session."""
+        return {session: self.evidence.macro_log_ms(session, self.tasks) for session in (FASTEST, SHARED)}
+
+
+def figures_of(averages: Averages, names: Sequence[str], variants: pd.DataFrame) -> dict[str, Any]:
+    """Return the macro figures of a system, or the mean over several.
+
+    Args:
+        averages: over the tasks wanted.
+        names: systems; several are averaged (compression and speed-up geometrically).
+        variants: rows of the study's `variants` that belong to them.
+    """
+    scores, evidence = averages.scores, averages.evidence
+    retention = estimate_of(lambda s: _mean(s, names) / s[TEACHER], scores, null=1.0)
+    examples = estimate_of(lambda s: _mean(s, names) / s[TEACHER], averages.scores_examples, null=1.0)
+    difference = estimate_of(lambda s: _mean(s, names) - s[TEACHER], scores)
+    seeds = sorted({seed for task in averages.tasks for seed in evidence.seeds[task]})
+    return {
+        **_with_interval("score", estimate_of(lambda s: _mean(s, names), scores)),
+        "teacher_score": scores.scores[TEACHER],
+        **_with_interval("retention", retention),
+        "retention_examples_ci95_low": examples.low,
+        "retention_examples_ci95_high": examples.high,
+        **_with_interval("difference", difference),
+        "difference_p_value": difference.p_value,
+        "compression_ratio": _compression(evidence, averages.tasks, names),
+        "size_bytes": float(np.mean([evidence.size_bytes[task][name] for task in averages.tasks for name in names])),
+        **_speed("speedup", averages.log_ms[FASTEST], names),
+        **_speed("speedup_shared", averages.log_ms[SHARED], names),
+        "latency_ms_p50": _latency(averages.log_ms[FASTEST], names),
+        "n": sum(evidence.scores[task].n for task in averages.tasks),
+        "seeds": seeds,
+        "runtimes": sorted(set(variants["runtime"])),
+    }
+
+
+def task_row(
+    averages: Averages, names: Sequence[str], variants: pd.DataFrame, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the figures of one task.
+
+    Args:
+        averages: over this one task.
+        names: systems.
+        variants: rows of the study's `variants` that belong to them, on this task.
+        facts: of the task, from `study.json`.
+    """
+    task, evidence = averages.tasks[0], averages.evidence
+    metric_name = evidence.metrics[task]
+    return {
+        "task": task,
+        "metric": metric_name,
+        **figures_of(averages, names, variants),
+        "seed_scores": [float(np.mean(one)) for one in zip(*_by_seed(evidence, task, names), strict=True)],
+        "majority": majority_score(metric_name, evidence.labels[task]),
+        "published": facts.get("published"),
+        **_changes(evidence, task, names),
+    }
+
+
+def macro_figures(
+    evidence: Evidence,
+    names: Sequence[str],
+    variants: pd.DataFrame,
+    facts: Mapping[str, Any],
+    cache: dict[Any, Averages],
+) -> dict[str, Any]:
+    """Return figures over all tasks, without WNLI, by seed, and one row per task.
+
+    Args:
+        evidence: of one condition.
+        names: systems.
+        variants: rows of the study's `variants` that belong to them.
+        facts: of all tasks, from `study.json`.
+        cache: averages by tasks, shared between calls.
+    """
+
+    def averages(tasks: tuple[str, ...]) -> Averages:
+        return cache.setdefault(tasks, Averages(evidence, tasks))
+
+    tasks = evidence.tasks
+    others = tuple(task for task in tasks if task != WNLI)
+    without = None
+    if others and others != tasks:
+        all_figures = figures_of(averages(others), names, variants)
+        kept = ("score", "teacher_score", "retention", "retention_ci95_low", "retention_ci95_high")
+        without = {name: all_figures[name] for name in kept}
+    by_system = [evidence.seed_scores(name) for name in names]
+    return {
+        **figures_of(averages(tasks), names, variants),
+        "seed_scores": np.mean(by_system, axis=0).tolist(),
+        "without_wnli": without,
+        "tasks": [
+            task_row(averages((task,)), names, variants[variants["task"] == task], facts.get(task, {}))
+            for task in tasks
+        ],
+    }
+
+
+def _mean(scores: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return sum(scores[name] for name in names) / len(names)
+
+
+def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_ci95_low": estimate.low, f"{name}_ci95_high": estimate.high}
+
+
+def _compression(evidence: Evidence, tasks: Sequence[str], names: Sequence[str]) -> float:
+    logs = [np.log(evidence.compression(name, TEACHER)[task]) for task in tasks for name in names]
+    return float(np.exp(np.mean(logs)))
+
+
+def _speed(name: str, log_ms: MacroResamples, names: Sequence[str]) -> dict[str, float | None]:
+    if TEACHER not in log_ms.scores or any(one not in log_ms.scores for one in names):
+        return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
+    return {**_with_interval(name, estimate_of(lambda s: np.exp(s[TEACHER] - _mean(s, names)), log_ms, null=1.0))}
+
+
+def _latency(log_ms: MacroResamples, names: Sequence[str]) -> float | None:
+    if any(one not in log_ms.scores for one in names):
+        return None
+    return float(np.exp(_mean(log_ms.scores, names)))
+
+
+def _by_seed(evidence: Evidence, task: str, names: Sequence[str]) -> list[Any]:
+    """Return the scores by seed of each system; the teacher's one score stands for all seeds."""
+    return [evidence.scores[task].scores[name] for name in names]
+
+
+def _changes(evidence: Evidence, task: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return flips against the teacher, summed over seeds, and McNemar's p-value by seed."""
+    if metric(evidence.metrics[task]).name == "pearson_spearman" or len(names) != 1:
+        return {"flips": None, "mcnemar_p_values": None}
+    labels, teacher = evidence.labels[task], evidence.predictions[task][TEACHER][0]
+    students = evidence.predictions[task][names[0]]
+    flips = [count_flips(labels, one, teacher) for one in students]
+    return {
+        "flips": {
+            name: sum(getattr(one, name) for one in flips)
+            for name in ("right_to_wrong", "wrong_to_right", "net", "changed", "n")
+        },
+        "mcnemar_p_values": [mcnemar_exact(labels, teacher, one)[2] for one in students],
+    }

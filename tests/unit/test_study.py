@@ -1,0 +1,326 @@
+"""Studies on made-up runs: what is collected, what is said, and whether it can be computed again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from dqf import cli
+from dqf.errors import UserError
+from dqf.settings import load_settings
+from dqf.study.analyse import analyse
+from dqf.study.check import check, count_values, differences
+from dqf.study.collect import bits_of, collect
+from dqf.study.files import read_summary, read_tables, study_folders, write_summary, write_tables
+from dqf.study.plan import load_plan, plan_of, shipped_names
+from dqf.sweeps.command import checked_runs
+from dqf.sweeps.directory import open_sweep
+from dqf.sweeps.plan import expand
+from tests.support.example_study import MS, finish_run
+
+TASKS = ["glue:rte", "glue:mrpc", "glue:stsb", "glue:wnli"]
+CONFIG = {"seed": [0, 1], "task": {"source": TASKS}, "quantization": {"bits": [8, 4]}}
+RESAMPLES = 100
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(tmp_path / "results")
+
+
+def make_sweep(settings, config=CONFIG, leave_out=lambda run: False, **changes):
+    """Return the sweep of a study whose runs have finished, but for those left out."""
+    planned = plan_of({"config": config}, "mine", False)
+    runs = checked_runs(planned.plan, settings, lambda config, settings: None)
+    with open_sweep(settings, planned.plan, runs, "study-mine") as sweep:
+        for entry in sweep.entries:
+            if not leave_out(entry.run):
+                finish_run(sweep.queue(entry), entry.run.config, **changes)
+    return sweep
+
+
+def make_study(settings, folder, config=CONFIG, **changes):
+    write_tables(folder, collect(make_sweep(settings, config, **changes), "mine", "Mine", ""))
+    write_summary(folder, analyse(read_tables(folder), RESAMPLES))
+    return read_summary(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    make_study(load_settings(root / "results"), root / "mine")
+    return root / "mine"
+
+
+@pytest.fixture(scope="module")
+def summary(folder):
+    return read_summary(folder)
+
+
+def predictions(folder, task, variant, bits="16"):
+    frame = pd.read_parquet(folder / "predictions" / f"{task}.parquet")
+    return frame[(frame["variant"] == variant) & (frame["bits"] == bits)]
+
+
+def test_the_reference_study_is_the_nine_tasks_with_three_seeds():
+    planned = load_plan("reference")
+    expansion = expand(planned.plan)
+    expansion.raise_errors()
+    found = {}
+    for run in expansion.runs:
+        config = run.config
+        teacher = (config.teacher.epochs, config.teacher.batch_size)
+        found.setdefault(config.task.source.removeprefix("glue:"), []).append((config.seed, teacher))
+        assert config.quantization.bits == (8, 4, 3, 2)
+        assert (config.student.epochs, config.student.batch_size, config.student.learning_rate) == (3.0, 32, 1e-4)
+        assert (config.teacher.model, config.student.model) == ("starter:smollm2-135m", "starter:minilm-l6")
+        assert config.measurement.shared_runtime == "openvino-fp32"
+        assert config.task.split == "evaluation"
+    small, large = (3.0, 16), (2.0, 32)
+    expected = dict.fromkeys(("cola", "mrpc", "stsb", "rte", "wnli"), small) | {"sst2": (1.0, 32)}
+    expected |= dict.fromkeys(("qnli", "mnli", "qqp"), large)
+    assert found == {task: [(seed, teacher) for seed in (0, 1, 2)] for task, teacher in expected.items()}
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_shipped_study_is_valid_and_knows_its_place(name, settings):
+    planned = load_plan(name)
+    expand(planned.plan).raise_errors()
+    assert planned.title
+    assert settings.reference_dir in (planned.folder(settings), planned.folder(settings).parent)
+
+
+def test_bad_plans_are_refused(tmp_path):
+    for given, message in (("refrence", "did you mean `reference`"), (str(tmp_path / "none.toml"), "readable")):
+        with pytest.raises(UserError, match=message):
+            load_plan(given)
+    with pytest.raises(UserError, match="did you mean `config`"):
+        plan_of({"confg": {}}, "x", False)
+    with pytest.raises(UserError, match="group of settings"):
+        plan_of({"config": [1]}, "x", False)
+
+
+def test_macro_figures_follow_from_the_predictions(folder, summary):
+    headline = summary["bits"][summary["headline_bits"]]
+    assert (summary["headline_bits"], list(summary["bits"]), summary["seeds"]) == ("4", ["8", "4"], [0, 1])
+    scores, teachers = {}, {}
+    for task, metric in (("rte", accuracy_score), ("mrpc", f1_score), ("wnli", accuracy_score)):
+        by_seed = predictions(folder, task, "student-dqf", "4").groupby("seed")
+        scores[task] = np.mean([metric(part["label"], part["prediction"]) for _, part in by_seed])
+        teacher = predictions(folder, task, "teacher")
+        teachers[task] = metric(teacher["label"], teacher["prediction"])
+    rows = {row["task"]: row for row in headline["tasks"]}
+    for task, score in scores.items():
+        assert rows[task]["score"] == pytest.approx(score)
+        assert rows[task]["retention"] == pytest.approx(score / teachers[task])
+    stsb = [
+        (part["label"].corr(part["prediction"]) + part["label"].corr(part["prediction"], "spearman")) / 2
+        for _, part in predictions(folder, "stsb", "student-dqf", "4").groupby("seed")
+    ]
+    assert rows["stsb"]["score"] == pytest.approx(np.mean(stsb))
+    assert headline["score"] == pytest.approx(np.mean([row["score"] for row in rows.values()]))
+    assert headline["retention"] == pytest.approx(headline["score"] / headline["teacher_score"])
+    assert headline["retention_ci95_low"] < headline["retention"] < headline["retention_ci95_high"]
+    without = [row["score"] for task, row in rows.items() if task != "wnli"]
+    assert headline["without_wnli"]["score"] == pytest.approx(np.mean(without))
+    assert (headline["n"], headline["seeds"]) == (480, [0, 1])
+    assert headline["seed_scores"] == pytest.approx(
+        [np.mean([row["seed_scores"][s] for row in rows.values()]) for s in (0, 1)]
+    )
+
+
+def test_sizes_and_speeds_follow_from_the_tables(folder, summary):
+    variants = pd.read_parquet(folder / "variants.parquet")
+    sizes = variants.groupby(["variant", "bits"])["size_bytes"].mean()
+    block = summary["bits"]["8"]
+    assert block["compression_ratio"] == pytest.approx(sizes["teacher", "16"] / sizes["student-dqf", "8"])
+    latency = pd.read_parquet(folder / "latency.parquet")
+    for session, name in (("fastest", "speedup"), ("shared", "speedup_shared")):
+        medians = latency[latency["session"] == session].groupby(["variant", "bits", "task", "seed"])["ms"].median()
+        ratios = np.log(medians["teacher", "16"]) - np.log(medians["student-dqf", "8"])
+        assert block[name] == pytest.approx(np.exp(ratios.mean()))
+        assert block[f"{name}_ci95_low"] < block[name] < block[f"{name}_ci95_high"]
+        assert block[name] == pytest.approx(MS["teacher"] / MS["student-dqf"], rel=0.02)
+    assert block["runtimes"] == ["openvino-int8"]
+    assert summary["baseline"]["runtimes"] == ["openvino-bf16"]
+
+
+def test_verdicts_totals_flips_and_flags_are_there(summary):
+    assert list(summary["verdicts"]) == ["H1", "H2", "H3"]
+    for group in summary["verdicts"].values():
+        assert [one["bits"] for one in group] == ["8", "4", "all"]
+    assert summary["bits"]["4"]["verdicts"]["H1"] == summary["verdicts"]["H1"][1]
+    assert summary["total"]["verdicts"]["H3"] == summary["verdicts"]["H3"][-1]
+    both = [summary["bits"][bits] for bits in ("8", "4")]
+    assert summary["total"]["score"] == pytest.approx(np.mean([one["score"] for one in both]))
+    assert summary["total"]["compression_ratio"] == pytest.approx(
+        np.sqrt(both[0]["compression_ratio"] * both[1]["compression_ratio"])
+    )
+    rows = {row["task"]: row for row in both[1]["tasks"]}
+    assert rows["stsb"]["flips"] is None
+    flips = rows["rte"]["flips"]
+    assert flips["n"] == 240
+    assert flips["net"] == flips["wrong_to_right"] - flips["right_to_wrong"]
+    assert flips["net"] / 240 == pytest.approx(rows["rte"]["difference"])
+    assert len(rows["rte"]["mcnemar_p_values"]) == 2
+    parts = both[1]["decomposition"]
+    names = ("smaller_student", "distillation", "quantization", "interaction")
+    assert sum(parts[name]["value"] for name in names) == pytest.approx(parts["total"]["value"])
+    assert [one["system"] for one in summary["variants"]] == [
+        "teacher", "student-ft", "student-kd", "student-ptq@8", "student-dqf@8", "student-ptq@4", "student-dqf@4",
+    ]  # fmt: skip
+    assert summary["variants"][0]["retention"] == summary["variants"][0]["speedup"] == 1.0
+
+
+def test_tables_are_compact_and_hold_no_text(folder):
+    frame = pd.read_parquet(folder / "predictions" / "rte.parquet")
+    assert list(frame.columns) == [
+        "condition",
+        "task",
+        "seed",
+        "variant",
+        "bits",
+        "idx",
+        "label",
+        "prediction",
+        "logits",
+    ]
+    assert frame.groupby("variant").size().to_dict() == {
+        "teacher": 120, "student-ft": 240, "student-kd": 240, "student-ptq": 480, "student-dqf": 480,
+    }  # fmt: skip
+    assert (frame["label"].dtype, frame["prediction"].dtype) == (np.int8, np.int8)
+    assert frame["logits"][0].dtype == np.float16
+    types = duckdb.sql(
+        f"DESCRIBE SELECT * FROM read_parquet('{folder}/predictions/*.parquet', union_by_name=true)"
+    ).df()
+    assert types.set_index("column_name")["column_type"]["logits"] == "FLOAT[]"
+    count = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/predictions/*.parquet', union_by_name=true)")
+    assert count.fetchall() == [(4 * 13 * 120,)]
+    stored = predictions(folder, "stsb", "student-dqf", "4")
+    assert np.array_equal(stored["prediction"], np.stack(stored["logits"])[:, 0])
+
+
+def test_every_value_can_be_computed_again(folder, summary):
+    assert check(folder) == []
+    assert count_values(summary) > 1000
+
+
+@pytest.mark.parametrize(
+    "place", [("bits", "4", "retention"), ("total", "speedup"), ("bits", "8", "tasks", 1, "score")]
+)
+def test_a_changed_value_is_found_and_named(folder, summary, tmp_path, place):
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", folder, copy], check=True)
+    changed = json.loads(json.dumps(summary))
+    part = changed
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] += 1e-6
+    write_summary(copy, changed)
+    (found,) = check(copy)
+    assert found.startswith(".".join(str(one) for one in place).replace(".1.", "[1].").split("[")[0])
+
+
+def test_changed_predictions_are_found(folder, tmp_path):
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", folder, copy], check=True)
+    frame = pd.read_parquet(copy / "predictions" / "rte.parquet")
+    at = frame.index[(frame["variant"] == "student-dqf") & (frame["bits"] == "4")][0]
+    frame.loc[at, "prediction"] = 1 - frame.loc[at, "prediction"]
+    frame.to_parquet(copy / "predictions" / "rte.parquet")
+    assert any(".score" in one for one in check(copy))
+    (copy / "latency.parquet").unlink()
+    with pytest.raises(UserError, match="must hold its tables"):
+        check(copy)
+
+
+def test_differences_tell_types_and_missing_keys_apart():
+    assert differences({"a": 1.0, "b": [1, 2]}, {"a": 1.0 + 1e-12, "b": [1, 2]}) == []
+    assert differences({"a": True}, {"a": 1}) != []
+    assert differences({"a": None}, {"a": 0.0}) != []
+    assert differences({"a": [1]}, {"a": [1, 2]}) != []
+    assert differences({"a": 1}, {"b": 1}) == [".a: only in the file", ".b: missing in the file"]
+
+
+def test_unfinished_runs_are_noted_and_not_guessed(settings, tmp_path):
+    found = make_study(settings, tmp_path / "part", leave_out=lambda run: "rte" in run.label and run.config.seed == 1)
+    assert any("1 runs have no result" in note for note in found["notes"])
+    assert any("rte 1, mrpc 2" in note for note in found["notes"])
+    rows = {row["task"]: row for row in found["bits"]["4"]["tasks"]}
+    assert (rows["rte"]["seeds"], rows["mrpc"]["seeds"]) == ([0], [0, 1])
+    with pytest.raises(UserError, match="none of the 8"):
+        collect(make_sweep(load_settings(tmp_path / "none"), leave_out=lambda run: True), "mine", "", "")
+
+
+def test_what_else_was_varied_becomes_conditions(settings, tmp_path):
+    config = {"task": {"source": ["glue:rte"]}, "distillation": {"options": {"temperature": [1, 4]}}}
+    found = make_study(settings, tmp_path / "t", config)
+    assert [one["condition"] for one in found["conditions"]] == ["temperature=1.0", "temperature=4.0"]
+    assert found["conditions"][1]["settings"] == {"distillation.options.temperature": 4.0}
+    assert found["condition"] == "temperature=1.0"
+    assert found["bits"] == found["conditions"][0]["bits"]
+    assert check(tmp_path / "t") == []
+
+
+def test_seeds_with_different_teachers_are_refused(settings):
+    sweep = make_sweep(settings, leave_out=lambda run: run.config.seed == 1)
+    for entry in sweep.entries:
+        if entry.run.config.seed == 1:
+            finish_run(sweep.queue(entry), entry.run.config, teacher_seed=1)
+    with pytest.raises(UserError, match="share their teacher"):
+        collect(sweep, "mine", "", "")
+
+
+def test_weak_teachers_and_reduced_data_are_told(settings, tmp_path):
+    errors = {"teacher": 0.5, "student-ft": 0.1, "student-kd": 0.1, "student-ptq": 0.1, "student-dqf": 0.1}
+    found = make_study(settings, tmp_path / "weak", errors=errors)
+    kinds = {(flag["kind"], flag["task"]) for flag in found["sanity"]}
+    assert ("beats-teacher", "rte") in kinds
+    assert {task for kind, task in kinds if kind in ("below-majority", "far-below-published")} >= {"rte", "mrpc"}
+    assert "rte: synthetic example" in found["notes"]
+
+
+def test_names_of_bit_widths():
+    assert bits_of({"quantizer": None, "variant_id": "student-kd"}) == "16"
+    assert bits_of({"quantizer": "gptq", "variant_id": "student-dqf-gptq-4bit"}) == "4"
+    assert bits_of({"quantizer": "gptq", "variant_id": "student-dqf-gptq-mixed3.5bit"}) == "mixed3.5"
+
+
+def test_the_command_analyses_shows_and_checks(settings, tmp_path, capsys):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"title": "Mine", "config": CONFIG}))
+    make_sweep(settings)
+    place = ["--results-dir", str(settings.results_dir)]
+    assert cli.main(["study", str(file), "--analyse", *place]) == 0
+    out = capsys.readouterr().out
+    assert "student-dqf@4" in out
+    assert "H3  " in out
+    folder = settings.results_dir / "studies" / "mine"
+    assert study_folders(settings) == [folder]
+    assert cli.main(["study", str(folder), "--check", *place]) == 0
+    assert "follow from the tables" in capsys.readouterr().out
+    found = read_summary(folder)
+    write_summary(folder, {**found, "n": found["n"] + 1})
+    assert cli.main(["study", str(file), "--check", *place]) == 1
+    assert "n: 481 in the file, 480 from the tables" in capsys.readouterr().out
+    assert cli.main(["study", "refrence", *place]) == 2
+
+
+def test_every_key_is_documented(summary):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "result-schema.md").read_text()
+    block = summary["bits"]["4"]
+    keys = {*summary, *block, *block["tasks"][0], *block["verdicts"]["H1"], *block["decomposition"]}
+    plain = {key for key in keys if not key.endswith(("_low", "_high"))}
+    assert [key for key in sorted(plain) if f"`{key}`" not in text] == []
+
+
+def test_studies_need_no_torch():
+    code = "import sys, dqf.study.command; print(sorted({'torch', 'transformers', 'streamlit'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
