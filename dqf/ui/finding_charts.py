@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -148,8 +150,14 @@ def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figur
         },
         hovertemplate="%{x:.1f} % of the teacher<extra></extra>",
     )
+    ends = np.concatenate([low, high, kept, [100.0]])
+    pad = 0.05 * float(np.nanmax(ends) - np.nanmin(ends)) + 0.5
     figure.update_layout(height=80 + 30 * len(rows), margin=MARGIN, showlegend=False)
-    figure.update_xaxes(title="Retention (% of the teacher's score)", zeroline=False)
+    figure.update_xaxes(
+        title="Retention (% of the teacher's score)",
+        range=[float(np.nanmin(ends)) - pad, float(np.nanmax(ends)) + pad],
+        zeroline=False,
+    )
     figure.update_yaxes(
         tickvals=at,
         ticktext=[html.escape(str(row["task"])) for row in rows],
@@ -170,6 +178,7 @@ def setting(rows: pd.DataFrame, title: str) -> go.Figure:
     """
     values = list(dict.fromkeys(rows.sort_values("order", kind="stable")["value"]))
     systems = list(dict.fromkeys(rows["system"]))
+    joined = all(re.fullmatch(r"[\d.]+", value) for value in values)  # methods are no steps of a scale
     figure = go.Figure()
     for at, name in enumerate(systems):
         part = rows[rows["system"] == name]
@@ -179,7 +188,7 @@ def setting(rows: pd.DataFrame, title: str) -> go.Figure:
         figure.add_scatter(
             x=[values.index(value) + shift for value in part["value"]],
             y=score,
-            mode="markers" if part["value"].duplicated().any() else "lines+markers",
+            mode="lines+markers" if joined and not part["value"].duplicated().any() else "markers",
             name=html.escape(str(part["name"].iloc[0])),
             marker={"size": 9, "color": color},
             line={"width": 2, "color": color, "dash": DASHES.get(str(part["bits"].iloc[0]), "dot")},

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dqf.errors import UserError
+from dqf.study.files import study_folders
 from dqf.ui import components, finding_charts, navigation, paper, studies
 from dqf.ui import finding_tables as tables
 from dqf.ui import format as fmt
@@ -25,7 +26,7 @@ def choose(studio: Studio, controls: DeltaGenerator) -> tuple[Study, Part, str] 
     """Let people choose study, condition and bit-width; None where there is no study to show."""
     found: dict[str, Study] = {}
     problems = []
-    for folder in studies.study_folders(studio.settings):
+    for folder in study_folders(studio.settings):
         try:
             one = studies.load(folder, studio.settings)
             found[one.name if one.name not in found else str(folder)] = one

@@ -93,10 +93,10 @@ def run_rows(study: Study) -> pd.DataFrame:
 
 def commands(study: Study) -> str:
     """Return how to make the study and how to check its figures."""
-    folder = f"results/reference/{study.name}" if study.name != "reference" else "results/reference"
-    if not study.reference:
-        return f"python -m dqf study {study.name}.toml\npython -m dqf study --check results/studies/{study.name}"
-    return f"python -m dqf study {study.name}\npython -m dqf study --check {folder}"
+    folder = "results/reference" if study.reference else "results/studies"
+    folder = folder if study.name == "reference" else f"{folder}/{study.name}"
+    plan = study.name if study.reference else f"{study.name}.toml"
+    return f"python -m dqf study {plan}\npython -m dqf study {folder} --check"
 
 
 def _joined(names: Any) -> str:

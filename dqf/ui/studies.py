@@ -12,9 +12,9 @@ import streamlit as st
 from dqf.errors import UserError
 from dqf.jobs import protocol
 from dqf.settings import Settings
+from dqf.study.analyse import SCHEMA_VERSION
+from dqf.study.files import STUDY, SUMMARY, read_summary
 
-SUMMARY, STUDY = "summary.json", "study.json"
-SCHEMA_VERSION = 1
 _PART = {
     "condition": str,
     "tasks": list,
@@ -63,16 +63,6 @@ class Study:
         return tuple(self.summary.get("conditions") or (self.summary,))
 
 
-def study_folders(settings: Settings) -> list[Path]:
-    """Return the folders of all studies with a summary: committed ones first, then the user's own."""
-    parents = (settings.reference_dir, settings.results_dir / "studies")
-    below = [
-        sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else [] for parent in parents
-    ]
-    found = [settings.reference_dir, *below[0], *below[1]]
-    return [folder for folder in found if (folder / SUMMARY).is_file()]
-
-
 def load(folder: Path, settings: Settings) -> Study:
     """Return a study, read again only when its files change.
 
@@ -93,13 +83,12 @@ def load(folder: Path, settings: Settings) -> Study:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _load(folder: str, stamps: tuple[tuple[int, int], ...], reference: bool) -> Study:
     path = Path(folder)
-    summary, facts = protocol.read_json(path / SUMMARY), protocol.read_json(path / STUDY)
-    check(summary, path.name)
-    return Study(path, reference, summary, facts if isinstance(facts, Mapping) else {})
+    summary, facts = read_summary(path), protocol.read_json(path / STUDY)
+    return Study(path, reference, checked(summary, path.name), facts if isinstance(facts, Mapping) else {})
 
 
-def check(summary: Any, name: str) -> None:
-    """Refuse a summary that lacks what the page shows.
+def checked(summary: Any, name: str) -> Mapping[str, Any]:
+    """Return a summary that holds what the page shows.
 
     Raises:
         UserError: what is wrong with it.
@@ -125,6 +114,7 @@ def check(summary: Any, name: str) -> None:
             for key in _VERDICT:
                 if key not in row:
                     raise UserError(_lacks(name, f"verdicts.{key}"))
+    return summary
 
 
 def _lacks(name: str, key: str) -> str:
