@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dqf.errors import UserError
 from dqf.models.device import autocast
 from dqf.models.loading import layer_stack
+from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
 from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
@@ -69,6 +70,7 @@ def quantize_model(
     calibration: Sequence[dict[str, Tensor]],
     reporter: Reporter,
     scope: Scope = Scope(),
+    source: StreamedModel | None = None,
 ) -> tuple[dict[str, QuantizedWeight], list[LayerReceipt]]:
     """Quantize every `nn.Linear` and `nn.Embedding` in scope, in place.
 
@@ -78,6 +80,7 @@ def quantize_model(
         calibration: batches of model inputs with `attention_mask`.
         reporter: receives layers done.
         scope: which layers.
+        source: where blocks come from that are not in memory; they are empty again afterwards.
 
     Returns:
         Quantized weights by parameter name (a tied weight stands once), and one receipt a layer.
@@ -88,7 +91,7 @@ def quantize_model(
     """
     if method.entry.facts.get("needs_calibration") and not calibration:
         raise UserError(f"{method.entry.title} needs calibration samples: got none; raise `calibration_samples`.")
-    work = _Work(model, method, reporter)
+    work = _Work(model, method, reporter, source)
     work.check(quantizable(model, scope))
     with _without_cache(model):
         _carry_out(model, work, _layers(model, scope), calibration)
@@ -106,22 +109,29 @@ def _carry_out(
     for name in tables:
         work.quantize([name], None)
     work.call_engine(calibration)
-    calibrated = bool(calibration)
-    blocks = Blocks(model, layer_stack(model)[1], calibration) if stack and calibrated else None
+    blocks = None
+    if stack and calibration:
+        with work.block(0):
+            blocks = Blocks(model, layer_stack(model)[1], calibration)
     for index, names in enumerate(stack):
-        if blocks is None:
-            work.quantize(names, None)
-            continue
-        found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
-        readers: dict[int, list[str]] = {}
-        for name, inputs in found.items():
-            readers.setdefault(id(inputs), []).append(name)
-        for group in readers.values():
-            work.quantize(group, found[group[0]])
-        work.quantize([name for name in names if name not in found], None)
-        blocks.advance(index)
+        with work.block(index):
+            if blocks is None:
+                work.quantize(names, None)
+                continue
+            found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
+            readers: dict[int, list[str]] = {}
+            for name, inputs in found.items():
+                readers.setdefault(id(inputs), []).append(name)
+            for group in readers.values():
+                work.quantize(group, found[group[0]])
+            work.quantize([name for name in names if name not in found], None)
+            blocks.advance(index)
     for name in rest:
-        work.quantize([name], _sample(model, work.linear(name), calibration) if calibrated else None)
+        layer = work.linear(name)
+        if blocks is not None:
+            work.quantize([name], blocks.inputs_after(layer))
+        else:
+            work.quantize([name], _sample(model, layer, calibration) if calibration else None)
     work.done()
 
 
@@ -151,15 +161,22 @@ class _Tried:
 class _Work:
     """The weights and receipts gathered so far."""
 
-    def __init__(self, model: nn.Module, method: Method, reporter: Reporter) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, reporter: Reporter, source: StreamedModel | None = None
+    ) -> None:
         self.weights: dict[str, QuantizedWeight] = {}
         self.receipts: list[LayerReceipt] = []
         self._model = model
         self._method = method
         self._reporter = reporter
-        self._seen: set[int] = set()
+        self._source = source
+        self._tied: set[str] = set()
         self._total = 0
         self._by_engine: dict[str, QuantizedWeight] = {}
+
+    def block(self, index: int) -> contextlib.AbstractContextManager[None]:
+        """Have a block in memory, if it is not there anyway."""
+        return contextlib.nullcontext() if self._source is None else self._source.block(index)
 
     def linear(self, name: str) -> nn.Linear:
         """Return a linear layer by name."""
@@ -170,9 +187,16 @@ class _Work:
     def check(self, names: Sequence[str]) -> None:
         """Refuse what cannot be quantized, before anything is."""
         self._total = len(names)
+        seen: set[int] = set()
         for name in names:
             weight = self._model.get_submodule(name).get_parameter("weight")
+            if id(weight) in seen:
+                self._tied.add(name)
+                continue
+            seen.add(id(weight))
             self._method.granularity_of(name).width(weight.shape[1])
+            if weight.is_meta and self._source is not None:
+                weight = self._source.tensor(f"{name}.weight")  # type: ignore[assignment]
             if not torch.isfinite(weight).all():
                 raise UserError(
                     f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
@@ -200,15 +224,9 @@ class _Work:
         for granularity in dict.fromkeys(self._method.granularity_of(name) for name in names):
             self._reporter.progress(len(self.receipts), self._total)
             fresh = [name for name in names if self._method.granularity_of(name) == granularity]
-            fresh = [name for name in fresh if self._first_sight(name)]
+            fresh = [name for name in fresh if name not in self._tied]
             if fresh:
                 self._quantize(fresh, granularity, inputs)
-
-    def _first_sight(self, name: str) -> bool:
-        weight = self._model.get_submodule(name).get_parameter("weight")
-        known = id(weight) in self._seen
-        self._seen.add(id(weight))
-        return not known
 
     def _quantize(self, names: Sequence[str], granularity: Granularity, inputs: LayerInputs | None) -> None:
         modules = [self._model.get_submodule(name) for name in names]

@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from dqf import registry
 from dqf.artifacts import WEIGHTS, packed_tensors, save_quantized
 from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples, calibration_fingerprint
 from dqf.data.encode import Encoder, length_buckets
 from dqf.errors import UserError
-from dqf.models.loading import Classifier, load_folder
+from dqf.models.loading import load_folder
+from dqf.models.streaming import StreamedModel
 from dqf.quant.allocation import BITS, allocate, measure_sensitivity
 from dqf.quant.model import Method, Scope, quantize_model
 from dqf.quant.qparams import Granularity, QuantizedWeight
@@ -79,19 +81,19 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
     scope = Scope(embeddings=config.embeddings, head=config.head)
 
     def work(folder: Path) -> dict[str, Any]:
-        classifier = load_folder(student.folder)
-        nn.Module.to(classifier.model, context.device).eval()
+        source = StreamedModel(student.folder, context.device)
         # Also for methods that need none: receipts compare outputs, and INT8 runtimes need input ranges.
-        calibration = _calibration(context, classifier)
-        plan = _plan(context, classifier, granularity, scope, calibration, form) if form.mixed else None
-        weights, receipts = quantize_model(
-            classifier.model,
-            Method(quantizer, context.config.quantizer_options(), granularity, plan),
-            calibration,
-            context.reporter,
-            scope,
-        )
-        packed = save_quantized(folder, classifier.model.state_dict(), weights)
+        calibration = _calibration(context, source.model, student.folder / "tokenizer.json")
+        plan = _plan(context, student.folder, granularity, scope, calibration, form) if form.mixed else None
+        method = Method(quantizer, context.config.quantizer_options(), granularity, plan)
+        if quantizer.facts.get("engine"):  # wants the whole model
+            model = _load(student.folder, context.device)
+            weights, receipts = quantize_model(model, method, calibration, context.reporter, scope)
+            rest: Mapping[str, torch.Tensor] = model.state_dict()
+        else:
+            weights, receipts = quantize_model(source.model, method, calibration, context.reporter, scope, source)
+            rest = {name: source.tensor(name) for name in source.names() if name not in weights}
+        packed = save_quantized(folder, rest, weights)
         (folder / PACKED).write_text(
             json.dumps({name: one.to_dict() for name, one in packed.items()}), encoding="utf-8"
         )
@@ -134,9 +136,16 @@ def _check_budget(form: Form, average: float, size_bytes: int) -> None:
         raise UserError(f"weights may have {form.bits:g} bits on average: the written file has {average:.3f}.")
 
 
+def _load(folder: Path, device: torch.device) -> PreTrainedModel:
+    """Return a whole model, FP32, in evaluation mode."""
+    model = load_folder(folder).model
+    nn.Module.to(model, device).eval()
+    return model
+
+
 def _plan(
     context: Context,
-    classifier: Classifier,
+    folder: Path,
     granularity: Granularity,
     scope: Scope,
     calibration: list[dict[str, torch.Tensor]],
@@ -145,16 +154,17 @@ def _plan(
     """Return bits by layer, chosen by how much each layer hurts when this very quantizer has worked on it."""
     quantizer = registry.get("quantizer", context.config.quantization.quantizer)
     options = context.config.quantizer_options()
+    model = _load(folder, context.device)
     candidates: dict[int, dict[str, QuantizedWeight]] = {}
     for bits in BITS:
         context.reporter.message(f"Quantizing at {bits} bits, to see which layers need how many.")
         how = Method(quantizer, options, dataclasses.replace(granularity, bits=bits))
-        weights, _ = quantize_model(copy.deepcopy(classifier.model), how, calibration, context.reporter, scope)
+        weights, _ = quantize_model(copy.deepcopy(model), how, calibration, context.reporter, scope)
         candidates[bits] = {name.removesuffix(".weight"): one for name, one in weights.items()}
-    sensitivity = measure_sensitivity(classifier.model, candidates, calibration, context.reporter)
+    sensitivity = measure_sensitivity(model, candidates, calibration, context.reporter)
     sizes = {name: {bits: float(_stored_bytes(name, candidates[bits][name])) for bits in BITS} for name in sensitivity}
     if form.budget_bytes:
-        return allocate(sensitivity, sizes, form.budget_bytes - _other_bytes(classifier, sizes))
+        return allocate(sensitivity, sizes, form.budget_bytes - _other_bytes(model, sizes))
     params = {name: candidates[BITS[0]][name].codes.numel() for name in sensitivity}
     sizes = {name: {bits: float(bits * count) for bits in BITS} for name, count in params.items()}
     return allocate(sensitivity, sizes, form.bits * sum(params.values()))
@@ -165,14 +175,14 @@ def _stored_bytes(name: str, weight: QuantizedWeight) -> int:
     return packed_tensors(name, weight)[0].size_bytes
 
 
-def _other_bytes(classifier: Classifier, quantized: Mapping[str, Any]) -> int:
+def _other_bytes(model: nn.Module, quantized: Mapping[str, Any]) -> int:
     """Return the bytes of everything that stays FP16, and of the file's header, generously."""
-    state = classifier.model.state_dict()
+    state = model.state_dict()
     rest = sum(2 * tensor.numel() for name, tensor in state.items() if name.removesuffix(".weight") not in quantized)
     return rest + HEADER_BYTES * (len(state) + 5 * len(quantized))
 
 
-def _calibration(context: Context, classifier: Classifier) -> list[dict[str, torch.Tensor]]:
+def _calibration(context: Context, model: PreTrainedModel, tokenizer: Path) -> list[dict[str, torch.Tensor]]:
     """Return batches of calibration texts; reported rows are never among them.
 
     Raises:
@@ -181,7 +191,7 @@ def _calibration(context: Context, classifier: Classifier) -> list[dict[str, tor
     config = context.config.quantization
     length = config.calibration_length or context.config.task.max_length
     examples = calibration_examples(config, context.task, context.settings)
-    encoded = Encoder(classifier.tokenizer_json, length)(examples)
+    encoded = Encoder(tokenizer, length)(examples)
     longest = max(len(ids) for ids in encoded.ids)
     if longest < SHORTEST_TOKENS:
         raise UserError(
@@ -189,6 +199,6 @@ def _calibration(context: Context, classifier: Classifier) -> list[dict[str, tor
             f"{len(encoded)} has {longest}; use longer texts."
         )
     return [
-        to_inputs(classifier.model, encoded.batch(batch, classifier.pad_id), context.device)
+        to_inputs(model, encoded.batch(batch, int(model.config.pad_token_id)), context.device)
         for batch in length_buckets(encoded, CALIBRATION_BATCH)
     ]
