@@ -281,6 +281,8 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     scores = [row["score"] for one in results for row in one["variants"] if row["variant"] == "student-dqf"]
     assert summary["bits"]["4"]["score"] == pytest.approx(np.mean(scores))
     assert summary["bits"]["4"]["speedup_shared"] > 0
+    variants = pd.read_parquet(folder / "variants.parquet")
+    assert (variants["train_seconds"] > 0).all()
     assert {one["verdict"] for group in summary["verdicts"].values() for one in group} <= {
         "supported",
         "refuted",
