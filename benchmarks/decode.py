@@ -45,7 +45,7 @@ def main() -> None:
                 began = time.perf_counter()
                 model(prompt[:, step % PROMPT : step % PROMPT + 1], past_key_values=caches[name], use_cache=True)
                 times[name]["decode"].append(1e3 * (time.perf_counter() - began))
-                caches[name].crop(PROMPT)
+                caches[name].crop(-1)
         for _ in range(STEPS // 3):
             for name, model in models.items():
                 began = time.perf_counter()

@@ -81,6 +81,10 @@ class Int4Linear(nn.Module):
     (middle - zero_point) * scale; both are rounded to BF16, which moves a weight by less than 2 % of a step.
     """
 
+    codes: Tensor
+    scales_and_zeros: Tensor
+    inverse_input_scale: Tensor
+
     def __init__(self, weight: PackedWeight, bias: nn.Parameter | None) -> None:
         super().__init__()
         packed = weight.packed
@@ -90,6 +94,7 @@ class Int4Linear(nn.Module):
         pairs = torch.stack([scale, (middle - zero_point) * scale], -1).transpose(0, 1).contiguous()
         self.group_size = packed.shape[1] // packed.groups
         self.rows = packed.shape[0]
+        self.divides_input = packed.input_scale
         self.register_buffer("codes", torch.ops.aten._convert_weight_to_int4pack_for_cpu(whole, 1))
         self.register_buffer("scales_and_zeros", pairs.bfloat16())
         inverse = 1 / weight.input_scale.view(torch.float16).float() if packed.input_scale else torch.empty(0)
@@ -106,11 +111,10 @@ class Int4Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x W^T + b."""
         flat = x.reshape(-1, x.shape[-1])
-        inverse = self.get_buffer("inverse_input_scale")
-        if inverse.numel():
-            flat = flat * inverse
+        if self.divides_input:
+            flat = flat * self.inverse_input_scale
         product = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            flat.bfloat16(), self.get_buffer("codes"), self.group_size, self.get_buffer("scales_and_zeros")
+            flat.bfloat16(), self.codes, self.group_size, self.scales_and_zeros
         )
         result = product.view(*x.shape[:-1], self.rows).to(x.dtype)
         return result if self.bias is None else result + self.bias
