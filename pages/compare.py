@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dqf.ui import basket, compare_view, components, navigation, receipt_view
+from dqf.ui import basket, compare_view, components, difference_view, flip_view, navigation, receipt_view
 
 studio, controls = components.start_page("Compare", "The chosen variants side by side; the address holds the choice.")
 variants = studio.variants()
@@ -27,5 +27,8 @@ elif chosen.empty:
     )
 else:
     compare_view.show(studio, chosen)
+    compare_view.tasks(studio, chosen)
+    difference_view.show(studio, chosen)
+    flip_view.show(studio, chosen)
     receipt_view.side_by_side(studio, chosen)
 compare_view.published()

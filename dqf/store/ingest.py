@@ -15,6 +15,7 @@ from dqf.jobs import protocol
 from dqf.jobs.views import RunView, read_run
 from dqf.settings import Settings
 from dqf.store.db import Store
+from dqf.store.predictions import refresh_view
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def sync(store: Store, settings: Settings) -> int:
             with store.transaction() as cursor:
                 for run_id in gone:
                     _delete(cursor, run_id)
-        return changed + len(gone)
+        changed += len(gone)
+        refresh_view(store, only_if_missing=not changed)
+        return changed
 
 
 def ingest_run(store: Store, run_dir: Path) -> bool:
@@ -104,7 +107,9 @@ def ingest_run(store: Store, run_dir: Path) -> bool:
     """
     with store.write_lock:
         known = _known(store, run_dir.name).get(run_dir.name)
-        return _ingest(store, run_dir, known, run_dir.parent.name == "reference")
+        changed = _ingest(store, run_dir, known, run_dir.parent.name == "reference")
+        refresh_view(store, only_if_missing=not changed)
+        return changed
 
 
 def rebuild(store: Store, settings: Settings) -> int:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dqf.errors import UserError
 from dqf.store.db import Store
+from dqf.store.predictions import inside
 
 
 def runs(store: Store) -> pd.DataFrame:
@@ -99,9 +100,8 @@ def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
         ).fetchone()
     if row is None or not row[1]:
         raise UserError(f"predictions need a recorded variant: {run_id} has none called {variant_id!r}.")
-    run_dir = Path(row[0]).resolve()
-    path = (run_dir / row[1]).resolve()
-    if run_dir not in path.parents or not path.is_file():
+    path = inside(Path(row[0]), row[1])
+    if path is None:
         raise UserError(f"predictions must be a file inside their run: {row[1]!r} of {run_id} is not.")
     return _frame(store, "SELECT idx, label, prediction, logits FROM read_parquet(?) ORDER BY idx", [str(path)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import basket, frames, paper, variant_table
+from dqf.ui import basket, frames, paper, task_chart, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, RETENTION, SCORE, SIZE
 from dqf.ui.charts import CONFIG, bars
@@ -83,6 +83,20 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
                 key=f"compare_{axis.column}",
                 alt=f"{axis.title} of {len(rows)} variants as bars; the table above holds the same figures",
             )
+
+
+def tasks(studio: Studio, rows: pd.DataFrame) -> None:
+    """Render the scores task by task, where the chosen variants have several."""
+    frame = task_chart.by_task(rows, studio.scores())
+    if frame["task"].nunique() < 2:
+        return
+    st.subheader("Task by task", anchor=False)
+    st.plotly_chart(
+        task_chart.task_bars(frame),
+        config=CONFIG,
+        key="compare_tasks",
+        alt="Scores of the chosen variants by task with 95 % intervals; the table above holds the same figures",
+    )
 
 
 def published() -> None:

@@ -29,6 +29,8 @@ VARIANT_COLORS = {
     "student-dqf": "#5b6cf0",
 }
 OTHER_COLOR = "#a0522d"
+SERIES_COLORS = ("#5b6cf0", "#b97a00", "#129a8b", "#dd4b39", "#a04fb5", "#3d8b37", "#c2548c", "#7b8494")
+"""Of series that are no kinds of variant, in this order."""
 FRONTIER_COLOR = "#8a90a0"
 INTERVAL_COLOR = "#6b7180"
 GRID_COLOR = "#8f95a3"

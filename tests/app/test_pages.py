@@ -9,7 +9,14 @@ import pytest
 
 from tests.app.conftest import everything
 
-PAGES = {"overview": "DQF Studio", "launch": "Launch", "runs": "Runs", "frontier": "Frontier", "compare": "Compare"}
+PAGES = {
+    "overview": "DQF Studio",
+    "launch": "Launch",
+    "runs": "Runs",
+    "frontier": "Frontier",
+    "compare": "Compare",
+    "sql": "SQL",
+}
 
 
 @pytest.mark.parametrize(("page", "title"), PAGES.items())

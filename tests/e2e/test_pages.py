@@ -9,7 +9,14 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import PHONE, open_page, settle
 
-PAGES = {"": "DQF Studio", "launch": "Launch", "runs": "Runs", "frontier": "Frontier", "compare": "Compare"}
+PAGES = {
+    "": "DQF Studio",
+    "launch": "Launch",
+    "runs": "Runs",
+    "frontier": "Frontier",
+    "compare": "Compare",
+    "sql": "SQL",
+}
 
 
 @pytest.mark.parametrize(("path", "title"), [("frontier", "Frontier"), ("runs", "Runs")])
@@ -166,3 +173,18 @@ def test_a_second_app_on_the_same_results_says_so_and_still_shows_them(page: Pag
     expect(page.get_by_text("Verified").first).to_be_visible()
     open_page(page, page.url.rstrip("/"), f"runs?run={filled_runs['failed'].name}")
     expect(page.get_by_text("The run is failed.")).to_be_visible()
+
+
+def test_flipped_examples_are_filtered_and_read_by_keyboard(page: Page, filled_app, filled_runs):
+    run = filled_runs["new"].name
+    picks = "&".join(f"pick={run}/{variant}" for variant in ("teacher", "student-kd", "student-dqf-gptq-2bit"))
+    open_page(page, filled_app, f"compare?{picks}")
+    expect(page.get_by_text("Is the difference real?", exact=True)).to_be_visible()
+    lost = page.get_by_role("radio", name=re.compile(r"Right → wrong \(")).or_(
+        page.get_by_role("button", name=re.compile(r"Right → wrong \("))
+    )
+    lost.first.focus()
+    page.keyboard.press("Enter")
+    settle(page)
+    expect(page.get_by_text(re.compile(r"Example \d+ · Right → wrong"))).to_be_visible()
+    expect(page.get_by_text("The texts cannot be shown on this machine", exact=False)).to_be_visible()

@@ -1,0 +1,231 @@
+"""Rows of a study as tables; pure pandas, every value straight from `summary.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from dqf.ui import format as fmt
+from dqf.ui import paper
+from dqf.ui.theme import variant_title
+
+Part = Mapping[str, Any]
+TEACHER, DQF = "teacher", "student-dqf"
+PARTS = {
+    "smaller_student": "Smaller student",
+    "distillation": "Distillation",
+    "quantization": "Quantization",
+    "interaction": "Interaction",
+}
+PARTS_HELP = {
+    "smaller_student": "Teacher minus Student-FT: what the smaller model trained on labels alone loses.",
+    "distillation": "Student-FT minus Student-KD: negative where distillation helps.",
+    "quantization": "Student-FT minus Student-PTQ: what quantization costs without distillation.",
+    "interaction": "What quantization costs the distilled student more than the plain one: negative where "
+    "distillation protects.",
+}
+METHODS = {"full": "Full fine-tuning", "lora": "LoRA"}
+
+
+def bits_title(bits: Any) -> str:
+    """Return `4-bit`, `FP16`, `mixed 3.5-bit` or `All bit-widths` for the name of a bit-width."""
+    text = str(bits)
+    if text == "all":
+        return "All bit-widths"
+    if text == "16":
+        return "FP16"
+    return f"mixed {text.removeprefix('mixed')}-bit" if text.startswith("mixed") else f"{text}-bit"
+
+
+def system_title(row: Mapping[str, Any]) -> str:
+    """Return `Student-DQF, 4-bit` for figures of a system."""
+    title = variant_title(str(row["variant"]))
+    return title if str(row["bits"]) == "16" else f"{title}, {bits_title(row['bits'])}"
+
+
+def ranged(text: str, row: Mapping[str, Any], name: str, scale: float = 100.0, digits: int = 1) -> str:
+    """Return a figure with its 95 % interval in brackets, without one where it is not known."""
+    low, high = row.get(f"{name}_ci95_low"), row.get(f"{name}_ci95_high")
+    if not (fmt.known(low) and fmt.known(high)) or low == high:
+        return text
+    return f"{text} [{scale * float(low):.{digits}f}, {scale * float(high):.{digits}f}]".replace("-", "\u2212")  # type: ignore[arg-type]
+
+
+def table_1(part: Part) -> pd.DataFrame:
+    """Return the paper's Table 1 from measured rows, and the paper's own two rows below, labelled."""
+    rows = [
+        {
+            "Variant": system_title(row),
+            "Source": "Measured",
+            "Size": fmt.size(row.get("size_bytes")),
+            "× smaller": fmt.times(row["compression_ratio"]),
+            "Latency": fmt.milliseconds(row.get("latency_ms_p50")),
+            "× faster": ranged(fmt.times(row.get("speedup")), row, "speedup", 1.0),
+            "Score": ranged(fmt.percent(row["score"]), row, "score"),
+            "Retention": ranged(fmt.percent(row["retention"]), row, "retention"),
+        }
+        for row in part["variants"]
+    ]
+    rows += [
+        {
+            "Variant": row.model,
+            "Source": paper.LABEL,
+            "Size": fmt.size(row.size_bytes),
+            "× smaller": fmt.times(row.smaller(paper.TEACHER)),
+            "Latency": fmt.milliseconds(row.latency_ms),
+            "× faster": fmt.times(row.faster(paper.TEACHER)),
+            "Score": fmt.percent(row.glue),
+            "Retention": fmt.percent(row.retention(paper.TEACHER)),
+        }
+        for row in paper.TABLE_1
+    ]
+    return pd.DataFrame(rows)
+
+
+def task_table(part: Part, system: str) -> pd.DataFrame:
+    """Return one row per task: the teacher's score beside a system's, with retention, flips and speed."""
+    rows = []
+    for row in tasks_of(part, system):
+        flips = row.get("flips") or {}
+        rows.append(
+            {
+                "Task": row["task"],
+                "Metric": row["metric"],
+                "n": row["n"],
+                "Teacher": 100 * float(row["teacher_score"]),
+                "Score": 100 * float(row["score"]),
+                "95 % CI": ranged("", row, "score").strip(" []").replace(", ", " to "),
+                "Retention": ranged(fmt.percent(row["retention"]), row, "retention"),
+                "× faster": row.get("speedup"),
+                "Lost": flips.get("right_to_wrong"),
+                "Won": flips.get("wrong_to_right"),
+                "Majority": _percent(row.get("majority")),
+                "Published": _percent(row.get("published")),
+                "Seeds": len(row.get("seeds") or ()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def tasks_of(part: Part, system: str) -> list[Mapping[str, Any]]:
+    """Return the task rows of a system, none if the study does not have it."""
+    found = figures(part, system)
+    return list(found["tasks"]) if found else []
+
+
+def figures(part: Part, system: str) -> Mapping[str, Any] | None:
+    """Return the figures of a system (`student-dqf@4`), None without it."""
+    return next((row for row in part["variants"] if row["system"] == system), None)
+
+
+def verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the verdicts on a hypothesis, one row per bit-width and one for all."""
+    return pd.DataFrame(
+        {
+            "Bit-width": [bits_title(row["bits"]) for row in verdicts],
+            "Verdict": [str(row["verdict"]).capitalize() for row in verdicts],
+            "Effect": [effect(row, "effect") for row in verdicts],
+            "95 % CI": [f"{effect(row, 'low')} to {effect(row, 'high')}" for row in verdicts],
+            "p": [p_value(row["p_value"]) for row in verdicts],
+            "p, corrected": [p_value(row["p_holm"]) for row in verdicts],
+        }
+    )
+
+
+def effect(row: Mapping[str, Any], name: str) -> str:
+    """Return an effect or an end of its interval in its unit: points, or a ratio of latencies."""
+    value = row[name]
+    return fmt.times(value) if row["unit"] == "ratio" else fmt.points(value)
+
+
+def p_value(value: Any) -> str:
+    """Return a p-value as people read it."""
+    if not fmt.known(value):
+        return fmt.UNKNOWN
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def decomposition_table(part: Part) -> pd.DataFrame:
+    """Return the parts of the loss at every bit-width, in percentage points of macro score.
+
+    Columns bits, part (key), name, value, low, high, p_value.
+    """
+    rows = [
+        {
+            "bits": bits,
+            "part": name,
+            "name": {**PARTS, "total": "Total"}[name],
+            "value": 100 * float(found["value"]),
+            "low": _percent(found["low"]),
+            "high": _percent(found["high"]),
+            "p_value": found["p_value"],
+        }
+        for bits, row in part["bits"].items()
+        for name, found in (row.get("decomposition") or {}).items()
+        if name in PARTS or name == "total"
+    ]
+    return pd.DataFrame(rows, columns=["bits", "part", "name", "value", "low", "high", "p_value"])
+
+
+def varied_settings(conditions: Sequence[Part]) -> dict[str, list[Any]]:
+    """Return the settings that differ between conditions, with their values in order."""
+    found: dict[str, list[Any]] = {}
+    for part in conditions:
+        for path, value in (part.get("settings") or {}).items():
+            values = found.setdefault(str(path), [])
+            if value not in values:
+                values.append(value)
+    return {path: values for path, values in found.items() if len(values) > 1}
+
+
+def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
+    """Return the score of every system at each value of a setting.
+
+    Columns value (as text), order, condition, system, variant, bits, name, score, low, high, retention,
+    n, seeds.
+    """
+    values = varied_settings(conditions).get(path, [])
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    ranked = sorted(values) if numeric else values
+    rows = [
+        {
+            "value": setting_value(part["settings"][path]),
+            "order": ranked.index(part["settings"][path]),
+            "condition": part["condition"],
+            "system": row["system"],
+            "variant": row["variant"],
+            "bits": row["bits"],
+            "name": system_title(row),
+            "score": 100 * float(row["score"]),
+            "low": _percent(row.get("score_ci95_low")),
+            "high": _percent(row.get("score_ci95_high")),
+            "retention": _percent(row["retention"]),
+            "n": row.get("n"),
+            "seeds": len(row.get("seeds") or ()),
+        }
+        for part in conditions
+        if path in (part.get("settings") or {})
+        for row in part["variants"]
+    ]
+    return pd.DataFrame(rows).sort_values(["order", "condition"], kind="stable").reset_index(drop=True)
+
+
+def setting_title(path: str) -> str:
+    """Return a readable name of a setting: `distillation.options.temperature` -> `Temperature`."""
+    words = path.rsplit(".", 1)[-1].replace("_", " ").strip()
+    return words[:1].upper() + words[1:] if words else path
+
+
+def setting_value(value: Any) -> str:
+    """Return a setting's value as text; `none` for an empty one."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting_value(one) for one in value) or "none"
+    return METHODS.get(str(value), str(value)) or "none"
+
+
+def _percent(value: Any) -> float | None:
+    return 100 * float(value) if fmt.known(value) else None

@@ -1,0 +1,121 @@
+"""Studies on disk, checked once so that the page can rely on their figures (docs/result-schema.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dqf.errors import UserError
+from dqf.jobs import protocol
+from dqf.settings import Settings
+from dqf.study.analyse import SCHEMA_VERSION
+from dqf.study.files import STUDY, SUMMARY, read_summary
+
+_PART = {
+    "condition": str,
+    "tasks": list,
+    "seeds": list,
+    "n": int,
+    "baseline": dict,
+    "bits": dict,
+    "variants": list,
+    "verdicts": dict,
+    "sanity": list,
+    "notes": list,
+}
+_FIGURES = ("system", "variant", "bits", "score", "teacher_score", "retention", "compression_ratio", "tasks")
+_VERDICT = ("hypothesis", "bits", "verdict", "effect", "low", "high", "p_value", "p_holm", "unit", "sentence")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study with its figures.
+
+    Attributes:
+        folder: where it lies.
+        reference: whether it is committed with the project.
+        summary: content of `summary.json`, checked.
+        facts: content of `study.json`, empty if it cannot be read.
+    """
+
+    folder: Path
+    reference: bool
+    summary: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return str(self.summary["study"].get("name") or self.folder.name)
+
+    @property
+    def title(self) -> str:
+        """Title for people."""
+        return str(self.summary["study"].get("title") or self.name)
+
+    @property
+    def conditions(self) -> tuple[Mapping[str, Any], ...]:
+        """The parts of the summary, one per condition; the summary itself where nothing was varied."""
+        return tuple(self.summary.get("conditions") or (self.summary,))
+
+
+def load(folder: Path, settings: Settings) -> Study:
+    """Return a study, read again only when its files change.
+
+    Raises:
+        UserError: its summary is not readable or not of this form.
+    """
+    stamps = []
+    for name in (SUMMARY, STUDY):
+        try:
+            state = (folder / name).stat()
+            stamps.append((state.st_mtime_ns, state.st_size))
+        except OSError:
+            stamps.append((0, 0))
+    own = settings.results_dir / "studies"
+    return _load(str(folder), tuple(stamps), own not in folder.parents)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _load(folder: str, stamps: tuple[tuple[int, int], ...], reference: bool) -> Study:
+    path = Path(folder)
+    summary, facts = read_summary(path), protocol.read_json(path / STUDY)
+    return Study(path, reference, checked(summary, path.name), facts if isinstance(facts, Mapping) else {})
+
+
+def checked(summary: Any, name: str) -> Mapping[str, Any]:
+    """Return a summary that holds what the page shows.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    if not isinstance(summary, Mapping):
+        raise UserError(f"a study needs a readable {SUMMARY}: that of {name} is not; analyse the study again.")
+    if summary.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{SUMMARY} must be of schema version {SCHEMA_VERSION}: that of {name} is of "
+            f"{summary.get('schema_version')!r}; analyse the study again."
+        )
+    if not isinstance(summary.get("study"), Mapping):
+        raise UserError(_lacks(name, "study"))
+    for part in (summary, *(summary.get("conditions") or ())):
+        for key, kind in _PART.items():
+            if not isinstance(part.get(key), kind):
+                raise UserError(_lacks(name, key))
+        for row in (*part["variants"], *part["bits"].values()):
+            for key in _FIGURES:
+                if key not in row:
+                    raise UserError(_lacks(name, f"variants.{key}"))
+        for row in (one for group in part["verdicts"].values() for one in group):
+            for key in _VERDICT:
+                if key not in row:
+                    raise UserError(_lacks(name, f"verdicts.{key}"))
+    return summary
+
+
+def _lacks(name: str, key: str) -> str:
+    return f"{SUMMARY} must hold `{key}` as docs/result-schema.md says: that of {name} does not; analyse it again."

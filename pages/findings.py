@@ -1,0 +1,23 @@
+"""Findings: the paper's claims, tested on what was measured."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dqf.ui import components, finding_sections, findings_view, method_note, verdict_cards
+
+studio, controls = components.start_page("Findings", "The paper's claims, tested on measured files.")
+chosen = findings_view.choose(studio, controls)
+if chosen is None:
+    findings_view.nothing_yet()
+    st.stop()
+study, part, bits = chosen
+findings_view.introduction(study, part)
+findings_view.warnings(part)
+findings_view.headline(part, bits)
+verdict_cards.show(part)
+finding_sections.decomposition(part, bits)
+findings_view.first_table(part)
+findings_view.second_table(part, bits)
+finding_sections.settings(study)
+method_note.show(study, part)

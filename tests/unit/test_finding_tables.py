@@ -1,0 +1,147 @@
+import copy
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dqf.errors import UserError
+from dqf.evaluate.metrics import compute_metric
+from dqf.ui import finding_charts, paper, studies
+from dqf.ui import finding_tables as tables
+from tests.support.example_studies import TEMPERATURES, write_example_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_example_study(tmp_path_factory.mktemp("study") / "mine")
+
+
+@pytest.fixture(scope="module")
+def part(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def conditions(tmp_path_factory):
+    folder = write_example_study(tmp_path_factory.mktemp("study") / "temperature", TEMPERATURES)
+    return json.loads((folder / "summary.json").read_text())["conditions"]
+
+
+def test_every_cell_of_table_1_is_the_summarys_and_the_papers_rows_are_labelled(part):
+    table = tables.table_1(part)
+    assert table["Source"].tolist() == ["Measured"] * len(part["variants"]) + [paper.LABEL] * 2
+    row = table[table["Variant"] == "Student-DQF, 4-bit"].iloc[0]
+    found = tables.figures(part, "student-dqf@4")
+    assert row["Score"].startswith(f"{100 * found['score']:.1f}")
+    assert f"[{100 * found['score_ci95_low']:.1f}, {100 * found['score_ci95_high']:.1f}]" in row["Score"]
+    assert table.iloc[-1]["Size"] == "900\u00a0MB"
+
+
+def test_task_rows_can_be_found_again_in_the_predictions(part, folder):
+    table = tables.task_table(part, "student-dqf@4").set_index("Task")
+    assert list(table.index) == part["tasks"]
+    for task, row in table.iterrows():
+        frame = pd.read_parquet(folder / "predictions" / f"{task}.parquet")
+        mine = frame[(frame["variant"] == "student-dqf") & (frame["bits"] == "4")]
+        scores = [compute_metric(row["Metric"], one["label"], one["prediction"]) for _, one in mine.groupby("seed")]
+        assert row["Score"] == pytest.approx(100 * np.mean(scores))
+        assert row["n"] == mine["idx"].nunique()
+    assert pd.isna(table.loc["stsb", "Lost"])
+    assert tables.task_table(part, "student-dqf@3").empty
+
+
+def test_parts_of_the_loss_add_up_and_are_drawn_from_teacher_to_student(part):
+    table = tables.decomposition_table(part)
+    assert set(table["bits"]) == {"8", "4", "2"}
+    for bits, rows in table.groupby("bits"):
+        values = rows.set_index("part")["value"]
+        assert values.drop("total").sum() == pytest.approx(values["total"])
+        teacher = 100 * tables.figures(part, "teacher")["score"]
+        student = 100 * part["bits"][bits]["score"]
+        assert teacher - values["total"] == pytest.approx(student)
+        figure = finding_charts.decomposition(rows, teacher, student)
+        last = figure.data[-1]
+        assert last.base[0] + last.x[0] == pytest.approx(student)
+
+
+def test_verdicts_have_a_row_per_bit_width_and_one_for_all(part):
+    table = tables.verdict_table(part["verdicts"]["H2"])
+    assert table["Bit-width"].tolist() == ["8-bit", "4-bit", "2-bit", "All bit-widths"]
+    assert table["Effect"].str.endswith("×").all()
+    assert tables.verdict_table(part["verdicts"]["H3"])["Effect"].str.endswith("pp").all()
+
+
+def test_what_was_varied_becomes_a_chart_of_its_rows(conditions):
+    assert tables.varied_settings(conditions) == {"distillation.options.temperature": [1, 2, 4, 8]}
+    rows = tables.setting_rows(conditions, "distillation.options.temperature")
+    kept = rows[rows["system"] == "student-kd"]
+    assert kept["value"].tolist() == ["1", "2", "4", "8"]
+    figure = finding_charts.setting(kept, tables.setting_title("distillation.options.temperature"))
+    assert figure.layout.xaxis.title.text == "Temperature"
+    np.testing.assert_allclose(
+        figure.data[0].y, [100 * tables.figures(one, "student-kd")["score"] for one in conditions]
+    )
+    assert figure.data[0].mode == "lines+markers"
+
+
+def test_methods_are_points_without_a_line_and_named(conditions):
+    renamed = copy.deepcopy(conditions[:2])
+    for one, method in zip(renamed, ("full", "lora"), strict=True):
+        one["settings"] = {"student.tuning": method}
+    rows = tables.setting_rows(renamed, "student.tuning")
+    assert list(dict.fromkeys(rows["value"])) == ["Full fine-tuning", "LoRA"]
+    assert finding_charts.setting(rows, "Tuning").data[0].mode == "markers"
+    assert tables.varied_settings([{"settings": {"a": 1}}, {"settings": {"a": 1}}]) == {}
+
+
+def test_missing_figures_are_dashes_not_errors(part):
+    bare = copy.deepcopy(part)
+    for row in (*bare["variants"], *bare["bits"].values()):
+        for name in [key for key in row if "ci95" in key or "speed" in key or "latency" in key]:
+            row[name] = None
+        for task in row["tasks"]:
+            task.update(flips=None, published=None, retention_ci95_low=None, retention_ci95_high=None)
+    assert set(tables.table_1(bare)["× faster"][:-2]) == {"–"}
+    assert tables.task_table(bare, "student-dqf@4")["Published"].isna().all()
+    finding_charts.by_bits(bare)
+    finding_charts.retention_by_task(tables.tasks_of(bare, "student-dqf@4"), "x")
+
+
+def _without(name):
+    def change(summary):
+        del summary[name]
+
+    return change
+
+
+def _row_without(name):
+    def change(summary):
+        del summary["variants"][0][name]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_without("verdicts"), "must hold `verdicts`"),
+        (_without("study"), "must hold `study`"),
+        (_row_without("retention"), "must hold `variants.retention`"),
+        (lambda summary: summary.update(schema_version=2), "must be of schema version 1: that of mine is of 2"),
+        (lambda summary: summary["verdicts"]["H1"][0].pop("p_holm"), "must hold `verdicts.p_holm`"),
+    ],
+)
+def test_a_summary_of_another_form_is_refused_in_one_sentence(part, change, sentence):
+    broken = copy.deepcopy(part)
+    change(broken)
+    with pytest.raises(UserError, match=sentence):
+        studies.checked(broken, "mine")
+    assert studies.checked(part, "mine") is part
+
+
+def test_names_from_outside_bring_no_markup_into_charts(conditions):
+    evil = copy.deepcopy(conditions[:2])
+    for one, value in zip(evil, ("<a href='x'>y</a>", "b"), strict=True):
+        one.update(settings={"x": value}, condition=value)
+    assert "<a" not in finding_charts.setting(tables.setting_rows(evil, "x"), "<a>").to_json()
