@@ -66,16 +66,12 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
 
 
 def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
-    """Return each rival's latency / Student-DQF's; nothing where that was not timed."""
+    """Return each rival's latency / Student-DQF's; nothing unless all were timed on every task."""
     own = system(DQF, bits)
     rivals = [TEACHER, FT, KD, system(PTQ, bits)]
-    if own not in macro.scores:
+    if any(name not in macro.scores for name in (own, *rivals)):
         return {}
-    return {
-        rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0)
-        for rival in rivals
-        if rival in macro.scores
-    }
+    return {rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0) for rival in rivals}
 
 
 def _speedup(log_ms: Mapping[str, Any], rival: str, own: str) -> Any:

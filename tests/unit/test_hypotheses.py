@@ -95,6 +95,13 @@ def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():
     assert (none.verdict, none.p_holm) == ("undecided", 1.0)
 
 
+def test_h2_says_nothing_of_a_session_that_lacks_a_rival():
+    variants, predictions, latency = study_frames()
+    lost = (latency["session"] == "shared") & (latency["variant"] == "teacher") & (latency["task"] == "b")
+    found = judge_h2(evidence_of(variants, predictions, latency[~lost], N))[0]
+    assert (found.verdict, list(found.details["sessions"])) == ("undecided", ["fastest"])
+
+
 def test_p_values_are_corrected_over_the_bit_widths():
     several = {**SHARES}
     for bits in ("8", "3", "2"):
