@@ -20,7 +20,7 @@ from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
 from dqf.stages._context import Context
-from dqf.stages.benchmark import faithful_in, time_variants
+from dqf.stages.benchmark import time_in_one_runtime, time_variants
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import ARTIFACT, export_artifact
 from dqf.stages.quantize import Form, quantize_student
@@ -144,11 +144,9 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
             for one in measured
         },
     )
-    shared_runtime = config.measurement.shared_runtime
     shared = None
-    if shared_runtime != "none":
-        exports = {one.variant_id: one.export for one in measured}
-        shared = time_variants(context, faithful_in(context, exports, shared_runtime), "benchmark-shared")
+    if config.measurement.shared_runtime != "none":
+        shared = time_in_one_runtime(context, {one.variant_id: one.export for one in measured})
     reporter.stage_started("record")
     result = record_result(context, measured, benchmark, shared)
     reporter.stage_done("record", "miss", 0.0)

@@ -66,16 +66,12 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
 
 
 def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
-    """Return each rival's latency / Student-DQF's; nothing where that was not timed."""
+    """Return each rival's latency / Student-DQF's; nothing unless all were timed on every task."""
     own = system(DQF, bits)
     rivals = [TEACHER, FT, KD, system(PTQ, bits)]
-    if own not in macro.scores:
+    if any(name not in macro.scores for name in (own, *rivals)):
         return {}
-    return {
-        rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0)
-        for rival in rivals
-        if rival in macro.scores
-    }
+    return {rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0) for rival in rivals}
 
 
 def _speedup(log_ms: Mapping[str, Any], rival: str, own: str) -> Any:
@@ -113,6 +109,7 @@ def _h2_session(ratios: Mapping[str, Estimate], p_holm: float) -> dict[str, Any]
         "high": closest.high,
         "p_value": _h2_p(ratios),
         "p_holm": p_holm,
+        "behind_twin": behind_twin,
         "ratios": {rival: [one.value, one.low, one.high] for rival, one in ratios.items()},
     }
 
@@ -128,6 +125,7 @@ def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
     parts = [
         f"{told[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as {one['rival']}, "
         f"the closest rival, corrected p = {shown_p(one['p_holm'])}"
+        f"{', and clearly slower than Student-PTQ' if one['behind_twin'] else ''}"
         for name, one in sessions.items()
     ]
     missing = [f"{told[name]} it was not timed" for name in told if name not in sessions]

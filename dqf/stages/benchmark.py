@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,59 +24,25 @@ SHARED_TIMES = "latency_shared.parquet"
 WARM_UP = 10
 
 
-def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]], stage: str = "benchmark") -> Output:
+def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) -> Output:
     """Return a folder with `latency.parquet`: one row per example, one column of ms per variant.
-
-    Every variant has a process of its own; each example goes through all of them, in an order that
-    rotates, before the next one, so that drift of the machine falls on all alike. Each timed pass
-    follows an untimed one of the same example: it is steady-state latency, not that of a first call.
 
     Args:
         context: of the run.
         variants: artifact folder and runtime by variant id.
-        stage: id of this stage.
     """
-    names = list(variants)
-    count = context.config.measurement.latency_samples
-
-    def work(folder: Path) -> dict[str, Any]:
-        rng = np.random.default_rng(context.config.seed)
-        rows = rng.choice(len(context.task.evaluation), count, replace=count > len(context.task.evaluation))
-        examples = context.task.evaluation.take(rows)
-        write_examples(examples, folder / "examples.json")
-        served: dict[str, Served] = {}
-        times = {name: np.zeros(count) for name in names}
-        try:
-            for name, (artifact, runtime) in variants.items():
-                served[name] = Served(
-                    artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
-                )
-                served[name].encode(folder / "examples.json")
-            for one in served.values():
-                for i in range(min(WARM_UP, count)):
-                    one.time_ms(i)
-            for i in range(count):
-                shift = i % len(names)
-                for name in names[shift:] + names[:shift]:
-                    times[name][i] = served[name].time_ms(i)
-                context.reporter.progress(i + 1, count)
-        finally:
-            for one in served.values():
-                one.close()
-        (folder / "examples.json").unlink()
-        pd.DataFrame({"row": rows, **times}).to_parquet(folder / TIMES, index=False)
-        return {"latency_n": count, "variants": len(names)}
-
     facts = {
         "run": context.run_dir.name,
-        "samples": count,
+        "samples": context.config.measurement.latency_samples,
         "variants": {k: list(map(str, v)) for k, v in variants.items()},
     }
-    return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)
+    return context.cache.run(
+        "benchmark", version=VERSION, config=facts, inputs=(), work=lambda folder: _time(context, variants, folder)
+    )
 
 
-def faithful_in(context: Context, exports: Mapping[str, Output], runtime: str) -> dict[str, tuple[Path, str]]:
-    """Return artifact folder and runtime of the variants that one runtime serves faithfully, by variant id.
+def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Output:
+    """Return a folder with `latency.parquet` of the variants that `measurement.shared_runtime` serves faithfully.
 
     Those that it cannot load, or whose logits do not agree there, are left out and told about: their times
     would be those of another function.
@@ -86,27 +50,80 @@ def faithful_in(context: Context, exports: Mapping[str, Output], runtime: str) -
     Args:
         context: of the run.
         exports: outputs of the export stage by variant id.
-        runtime: registered name.
     """
-    folder = context.run_dir / "shared-runtime"
-    folder.mkdir(exist_ok=True)
-    regression, device = context.task.kind == REGRESSION, context.device.type
-    found = {}
-    for name, export in exports.items():
-        artifact, reference = export.folder / ARTIFACT, np.load(export.folder / REFERENCE)
-        write_examples(context.task.evaluation.take(list(range(len(reference)))), folder / "probe.json")
-        able = {entry.name for entry in candidates(open_artifact(artifact, check=False), device, "auto")}
-        agrees = False
-        if runtime in able:
-            with (
-                contextlib.suppress(ServingError),
-                Served(artifact, runtime, context.threads, device, folder / "serving.log", context.reporter) as served,
-            ):
-                served.encode(folder / "probe.json")
-                agrees = agreement(reference, served.logits(folder / "logits.npy"), regression)["faithful"]
-        if agrees:
-            found[name] = (artifact, runtime)
-        else:
-            context.reporter.message(f"{runtime} does not serve {name} faithfully: not timed there.")
-    shutil.rmtree(folder)
-    return found
+    runtime = context.config.measurement.shared_runtime
+
+    def work(folder: Path) -> dict[str, Any]:
+        faithful = {}
+        for at, (name, export) in enumerate(exports.items()):
+            context.reporter.progress(at, len(exports))
+            if _serves(context, export, runtime, folder):
+                faithful[name] = (export.folder / ARTIFACT, runtime)
+            else:
+                context.reporter.message(f"{runtime} does not serve {name} faithfully: not timed there.")
+        return _time(context, faithful, folder)
+
+    facts = {
+        "run": context.run_dir.name,
+        "samples": context.config.measurement.latency_samples,
+        "runtime": runtime,
+    }
+    return context.cache.run(
+        "benchmark-shared", version=VERSION, config=facts, inputs=tuple(exports.values()), work=work
+    )
+
+
+def _serves(context: Context, export: Output, runtime: str, folder: Path) -> bool:
+    """Tell whether a runtime was made for an artifact and gives the logits of the model in memory."""
+    artifact, reference = export.folder / ARTIFACT, np.load(export.folder / REFERENCE)
+    device = context.device.type
+    if runtime not in {entry.name for entry in candidates(open_artifact(artifact, check=False), device, "auto")}:
+        return False
+    probe = folder / "probe.json"
+    write_examples(context.task.evaluation.take(list(range(len(reference)))), probe)
+    try:
+        with Served(artifact, runtime, context.threads, device, folder / "serving.log", context.reporter) as served:
+            served.encode(probe)
+            logits = served.logits(folder / "logits.npy")
+    except ServingError:
+        return False
+    finally:
+        probe.unlink()
+    return bool(agreement(reference, logits, context.task.kind == REGRESSION)["faithful"])
+
+
+def _time(context: Context, variants: Mapping[str, tuple[Path, str]], folder: Path) -> dict[str, Any]:
+    """Write `latency.parquet` and return metrics.
+
+    Every variant has a process of its own; each example goes through all of them, in an order that
+    rotates, before the next one, so that drift of the machine falls on all alike. Each timed pass
+    follows an untimed one of the same example: it is steady-state latency, not that of a first call.
+    """
+    names = list(variants)
+    count = context.config.measurement.latency_samples
+    rng = np.random.default_rng(context.config.seed)
+    rows = rng.choice(len(context.task.evaluation), count, replace=count > len(context.task.evaluation))
+    examples = context.task.evaluation.take(rows)
+    write_examples(examples, folder / "examples.json")
+    served: dict[str, Served] = {}
+    times = {name: np.zeros(count) for name in names}
+    try:
+        for name, (artifact, runtime) in variants.items():
+            served[name] = Served(
+                artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
+            )
+            served[name].encode(folder / "examples.json")
+        for one in served.values():
+            for i in range(min(WARM_UP, count)):
+                one.time_ms(i)
+        for i in range(count):
+            shift = i % max(len(names), 1)
+            for name in names[shift:] + names[:shift]:
+                times[name][i] = served[name].time_ms(i)
+            context.reporter.progress(i + 1, count)
+    finally:
+        for one in served.values():
+            one.close()
+    (folder / "examples.json").unlink()
+    pd.DataFrame({"row": rows, **times}).to_parquet(folder / TIMES, index=False)
+    return {"latency_n": count, "variants": len(names)}

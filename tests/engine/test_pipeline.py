@@ -254,11 +254,14 @@ def test_all_variants_in_one_runtime(settings, tiny_env):
         assert row["shared"]["latency_ms_p50"] == pytest.approx(shared[row["variant_id"]].median())
     assert result["variants"][0]["shared"]["speedup"] == 1
     assert caches(result)["benchmark-shared"] == "miss"
-    assert not (run_dir / "shared-runtime").exists()
-    _, other = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-bf16"})
+    other_dir, other = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-bf16"})
     timed = {row["variant"]: row["shared"] is not None for row in other["variants"]}
     assert timed["teacher"]
     assert not timed["student-dqf"], "a runtime that cannot load packed files must not time them"
+    none_dir, none = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-w8a8"})
+    assert none["variants"][0]["shared"] is None
+    assert any("does not serve teacher" in event.text for event in read_events(none_dir))
+    assert any("does not serve student-dqf" in event.text for event in read_events(other_dir))
 
 
 def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):

@@ -81,7 +81,9 @@ def test_h2_is_refuted_by_a_faster_rival():
 
 def test_h2_does_not_ask_to_beat_the_same_network_in_the_same_format():
     assert judge_h2(evidence(ms={**MS, "student-ptq": 1.48}))[0].verdict == "supported"
-    assert judge_h2(evidence(ms={**MS, "student-ptq": 1.2}))[0].verdict == "refuted"
+    behind = judge_h2(evidence(ms={**MS, "student-ptq": 1.2}))[0]
+    assert behind.verdict == "refuted"
+    assert "clearly slower than Student-PTQ" in behind.sentence
 
 
 def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():
@@ -91,6 +93,13 @@ def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():
     assert "all in one runtime it was not timed" in alone[0].sentence
     none = judge_h2(evidence(sessions=()))[0]
     assert (none.verdict, none.p_holm) == ("undecided", 1.0)
+
+
+def test_h2_says_nothing_of_a_session_that_lacks_a_rival():
+    variants, predictions, latency = study_frames()
+    lost = (latency["session"] == "shared") & (latency["variant"] == "teacher") & (latency["task"] == "b")
+    found = judge_h2(evidence_of(variants, predictions, latency[~lost], N))[0]
+    assert (found.verdict, list(found.details["sessions"])) == ("undecided", ["fastest"])
 
 
 def test_p_values_are_corrected_over_the_bit_widths():
