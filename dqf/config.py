@@ -133,10 +133,15 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
                         "quantization.bits", f"of {method} must be {allowed}: got {bits}; choose another quantizer."
                     )
                 )
-        if config.quantization.average_bits and set(makes) != set(BITS):
-            errors.append(
-                FieldError("quantization.average_bits", f"needs a quantizer of 8, 4, 3 and 2 bits: got {method}.")
-            )
+        whole = registry.get("quantizer", method).facts.get("engine")
+        for name in ("average_bits", "size_budget_mb"):
+            if getattr(config.quantization, name) and (whole or set(makes) != set(BITS)):
+                errors.append(
+                    FieldError(
+                        f"quantization.{name}",
+                        f"needs a quantizer of single layers at 8, 4, 3 and 2 bits: got {method}; use gptq or 0.",
+                    )
+                )
     if 0 < config.quantization.average_bits < min(BITS):
         given = config.quantization.average_bits
         errors.append(

@@ -83,8 +83,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if student is None:
             notes.append(f"{config.student.model} is read from the hub when the run starts: not in this estimate.")
     work = _work(config, settings, notes)
-    widths = _bit_widths(config)
-    runs = 3 + 2 * len(widths)
+    forms = len(_bit_widths(config, student))
+    runs = 3 + 2 * forms
     seconds = 20.0 + runs * 4 * PROCESS_START_S
     memory = RUNTIME_BYTES
     disk = 50_000_000
@@ -101,7 +101,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         seconds += 2 * _training_s(student, student.params, rows, steps, work, settings)
         seconds += _inference_s(student, runs * work.eval_rows, work, settings)
         memory = max(memory, RUNTIME_BYTES + 16 * student.params)
-        disk += student.params * (12 + 4 * len(widths))
+        disk += student.params * (12 + 4 * forms)
     return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
 
 
@@ -138,15 +138,23 @@ def _variants(config: RunConfig, teacher: ModelShape | None, student: ModelShape
         return VariantEstimate(variant, bits, shape.params, size, baseline / size)
 
     rows = [one("teacher", 16, teacher), one("student-ft", 16, student), one("student-kd", 16, student)]
-    for bits in _bit_widths(config):
+    for bits in _bit_widths(config, student):
         rows += [one("student-ptq", bits, student), one("student-dqf", bits, student)]
     return tuple(rows)
 
 
-def _bit_widths(config: RunConfig) -> list[float]:
+def _bit_widths(config: RunConfig, student: ModelShape | None) -> list[float]:
     """Return the bits of the quantized variants; the average, where they are mixed."""
     quantization = config.quantization
-    return [*quantization.bits, *([quantization.average_bits] if quantization.average_bits else [])]
+    widths: list[float] = list(quantization.bits)
+    if quantization.average_bits:
+        widths.append(quantization.average_bits)
+    if quantization.size_budget_mb:
+        quarters = [bits / 4 for bits in range(8, 33)]
+        budget = 1e6 * quantization.size_budget_mb
+        fitting = [bits for bits in quarters if student is not None and packed_bytes(config, student, bits) <= budget]
+        widths.append(max(fitting, default=2.0))
+    return widths
 
 
 def packed_bytes(config: RunConfig, shape: ModelShape, bits: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from dqf.stages._context import Context
 from dqf.stages.benchmark import faithful_in, time_variants
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import ARTIFACT, export_artifact
-from dqf.stages.quantize import quantize_student
+from dqf.stages.quantize import Form, quantize_student
 from dqf.stages.record import Measured, record_result
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
@@ -33,35 +33,29 @@ from dqf.stages.verify import choose_runtime, read_verification
 
 @dataclass(frozen=True)
 class Planned:
-    """A variant to be made: which student it comes from, and with how many bits (on average, where mixed)."""
+    """A variant to be made: which student it comes from, and its bits; `form` is None where it stays FP16."""
 
     variant_id: str
     variant: str
     source: str
-    bits: float
-    mixed: bool = False
-
-    @property
-    def label(self) -> str:
-        """How its bits are told in names: `4bit`, `mixed3.5bit`."""
-        return f"{'mixed' if self.mixed else ''}{self.bits:g}bit"
+    form: Form | None = None
 
 
 def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
     """Return the variants a config makes, the teacher first."""
     method = config.quantization.quantizer
     variants = [
-        Planned("teacher", "teacher", "teacher", 16),
-        Planned("student-ft", "student-ft", "student-ft", 16),
-        Planned("student-kd", "student-kd", "student-kd", 16),
+        Planned("teacher", "teacher", "teacher"),
+        Planned("student-ft", "student-ft", "student-ft"),
+        Planned("student-kd", "student-kd", "student-kd"),
     ]
-    average = config.quantization.average_bits
-    forms: list[tuple[float, bool]] = [(bits, False) for bits in config.quantization.bits]
-    forms += [(average, True)] if average else []
-    for bits, mixed in forms:
+    average, budget_mb = config.quantization.average_bits, config.quantization.size_budget_mb
+    forms = [Form(bits) for bits in config.quantization.bits]
+    forms += [Form(average, mixed=True)] if average else []
+    forms += [Form(0, mixed=True, budget_bytes=round(1e6 * budget_mb))] if budget_mb else []
+    for form in forms:
         for variant, source in (("student-ptq", "student-ft"), ("student-dqf", "student-kd")):
-            one = Planned("", variant, source, bits, mixed)
-            variants.append(replace(one, variant_id=f"{variant}-{method}-{one.label}"))
+            variants.append(Planned(f"{variant}-{method}-{form.label}", variant, source, form))
     return tuple(variants)
 
 
@@ -77,7 +71,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
     }
 
     def title(one: Planned) -> str:
-        return names[one.variant] + (f" {'mixed ' * one.mixed}{one.bits:g}-bit" if one.bits < 16 else "")
+        return f"{names[one.variant]} {one.form.title}" if one.form else names[one.variant]
 
     stages = [
         ("data", "Load and check the data"),
@@ -86,7 +80,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         ("student-ft", "Train Student-FT on hard labels"),
         ("student-kd", "Train Student-KD by distillation"),
     ]
-    stages += [(f"quantize:{one.variant_id}", f"Quantize {title(one)}") for one in variants if one.bits < 16]
+    stages += [(f"quantize:{one.variant_id}", f"Quantize {title(one)}") for one in variants if one.form]
     for one in variants:
         stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
         stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, choose its runtime"))
@@ -137,8 +131,8 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     variants = planned_variants(config)
     made = {
         one.variant_id: sources[one.source]
-        if one.bits == 16
-        else quantize_student(context, sources[one.source], one.bits, one.mixed, f"quantize:{one.variant_id}")
+        if one.form is None
+        else quantize_student(context, sources[one.source], one.form, f"quantize:{one.variant_id}")
         for one in variants
     }
     chosen: dict[tuple[bool, str], str] = {}
@@ -171,17 +165,20 @@ def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[
         chosen: runtimes of the shapes seen before, by (is the teacher, bits); this one's is added.
     """
     config = context.config
-    quantizer = config.quantization.quantizer if one.bits < 16 else None
-    facts = {"variant": one.variant, "bits": one.bits, "quantizer": quantizer}
+    quantizer = config.quantization.quantizer if one.form else None
+    bits = 16.0
+    if one.form:
+        bits = one.form.bits or round(source.metrics["average_bits"], 3)
+    facts = {"variant": one.variant, "bits": bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
-    shape = (one.variant == "teacher", one.label)
+    shape = (one.variant == "teacher", one.form.label if one.form else "")
     verification = choose_runtime(context, export, f"verify:{one.variant_id}", chosen.get(shape))
     chosen[shape] = read_verification(verification)["chosen"]
     evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")
     model = config.teacher.model if one.variant == "teacher" else config.student.model
     if model == TEACHER_LAYERS:
         model = f"{config.teacher.model} layers {config.student.keep_layers}"
-    return Measured(one.variant_id, one.variant, model, one.bits, export, verification, evaluation)
+    return Measured(one.variant_id, one.variant, model, bits, export, verification, evaluation)
 
 
 def _prepare_torch(threads: int) -> None:

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from dqf import registry
 from dqf.config import RunConfig
 from dqf.data.calibration import own_texts
 from dqf.data.glue import local_glue_folder
 from dqf.data.load import load_task
 from dqf.data.table import columns as table_columns
 from dqf.errors import FieldError, UserError
-from dqf.estimate import estimate
+from dqf.estimate import estimate, packed_bytes
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
 from dqf.settings import Settings
 
@@ -67,6 +69,13 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = _group_size_error(student, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))
+        message = _budget_error(config, student)
+        if message:
+            errors.append(FieldError("quantization.size_budget_mb", message))
+        quantizer = registry.get("quantizer", config.quantization.quantizer)
+        message = refuse(quantizer, student.architecture, config.quantization.group_size)
+        if message:
+            errors.append(FieldError("quantization.quantizer", message))
     calibration = config.quantization.calibration
     if calibration.startswith("file:"):
         attempt("quantization.calibration", lambda: own_texts(calibration, settings))
@@ -75,6 +84,16 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         if message:
             errors.append(FieldError("", message))
     return errors
+
+
+def _budget_error(config: RunConfig, student: ModelShape) -> str:
+    least = packed_bytes(config, student, 2) / 1e6
+    if not 0 < config.quantization.size_budget_mb < least:
+        return ""
+    return (
+        f"must leave room for 2 bits everywhere, about {least:.1f} MB: got {config.quantization.size_budget_mb:g}; "
+        "raise it, or take larger groups."
+    )
 
 
 def _group_size_error(shape: ModelShape, group_size: int) -> str:

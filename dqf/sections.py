@@ -201,6 +201,15 @@ class QuantizationConfig:
         maximum=8,
         flag="--average-bits",
     )
+    size_budget_mb: float = setting(
+        0.0,
+        "Mixed precision, size budget in MB",
+        "Adds variants whose layers have 8, 4, 3 or 2 bits, chosen by measured sensitivity, with a weight file of at "
+        "most this many MB (1e6 bytes); 0 adds none.",
+        minimum=0,
+        maximum=1e6,
+        flag="--size-budget-mb",
+    )
     group_size: int = setting(
         32,
         "Group size",

@@ -66,7 +66,8 @@ def train(
         reporter: receives step, loss and learning rate.
 
     Returns:
-        `steps`, `loss` (mean of the last tenth) and `tokens_per_second`.
+        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, and `train_seconds` over all attempts
+        (but for what was lost since an attempt's last checkpoint).
 
     Raises:
         UserError: the loss is not finite.
@@ -85,7 +86,7 @@ def train(
     )
     per_epoch = math.ceil(len(encoded) / recipe.batch_size)
     total = max(1, round(recipe.epochs * per_epoch))
-    step = _restore(checkpoint, model, optimizer, recipe)
+    step, earlier_s = _restore(checkpoint, model, optimizer, recipe)
     if step:
         reporter.message(f"Resumed at step {step} of {total}.")
     losses: list[float] = []
@@ -117,10 +118,10 @@ def train(
         try:
             reporter.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
         except Cancelled:
-            _save(checkpoint, model, optimizer, recipe, step)
+            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began)
             raise
         if time.monotonic() - saved > CHECKPOINT_EVERY_S and step < total:
-            _save(checkpoint, model, optimizer, recipe, step)
+            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began)
             saved = time.monotonic()
     model.eval()
     last = losses[-max(1, total // 10) :]
@@ -128,6 +129,7 @@ def train(
         "steps": float(total),
         "loss": sum(last) / max(len(last), 1),
         "tokens_per_second": tokens / max(time.monotonic() - began, 1e-9),
+        "train_seconds": earlier_s + time.monotonic() - began,
     }
 
 
@@ -186,22 +188,23 @@ def _schedule(step: int, total: int) -> float:
     return max(0.0, (total - step) / max(1, total - warmup))
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, seconds: float
+) -> None:
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     temporary = path.with_suffix(".tmp")
-    torch.save(
-        {"recipe": asdict(recipe), "step": step, "model": trained, "optimizer": optimizer.state_dict()}, temporary
-    )
+    state = {"recipe": asdict(recipe), "step": step, "seconds": seconds}
+    torch.save({**state, "model": trained, "optimizer": optimizer.state_dict()}, temporary)
     temporary.replace(path)
 
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """Load an interrupted training's state; return the steps done (0 if there is none)."""
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> tuple[int, float]:
+    """Load an interrupted training's state; return the steps done and the seconds taken (0 if there is none)."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != asdict(recipe):
-        return 0
+        return 0, 0.0
     model.load_state_dict(state["model"], strict=False)
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return int(state["step"]), float(state.get("seconds", 0.0))

@@ -113,6 +113,7 @@ def _h2_session(ratios: Mapping[str, Estimate], p_holm: float) -> dict[str, Any]
         "high": closest.high,
         "p_value": _h2_p(ratios),
         "p_holm": p_holm,
+        "behind_twin": behind_twin,
         "ratios": {rival: [one.value, one.low, one.high] for rival, one in ratios.items()},
     }
 
@@ -128,6 +129,7 @@ def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
     parts = [
         f"{told[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as {one['rival']}, "
         f"the closest rival, corrected p = {shown_p(one['p_holm'])}"
+        f"{', and clearly slower than Student-PTQ' if one['behind_twin'] else ''}"
         for name, one in sessions.items()
     ]
     missing = [f"{told[name]} it was not timed" for name in told if name not in sessions]

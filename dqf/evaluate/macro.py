@@ -115,11 +115,14 @@ def macro_average(tasks: Sequence[TaskResamples], resample_seeds: bool = False, 
         tasks: with the same number of resamples; a variant counts if every task has it.
         resample_seeds: draw seeds with replacement too, within each task. The same draw serves every
             variant with that many seeds (a pair of students shares its seed); a variant with one seed,
-            such as the teacher, stays as it is.
+            such as the teacher, stays as it is. Of k seeds k - 1 are drawn: k would understate the variance
+            of their mean by a factor of (k - 1) / k, a third for three seeds.
         seed: of drawing the seeds.
 
     Raises:
         ValueError: the tasks differ in their number of resamples.
+
+    Reference: Rao and Wu (1988), "Resampling inference with complex survey data", for drawing k - 1 of k.
     """
     if not tasks:
         return MacroResamples({}, {})
@@ -137,7 +140,7 @@ def macro_average(tasks: Sequence[TaskResamples], resample_seeds: bool = False, 
             count, seeds = values.shape
             if resample_seeds and seeds > 1:
                 if seeds not in drawn:
-                    drawn[seeds] = rng.integers(0, seeds, size=(count, seeds))
+                    drawn[seeds] = rng.integers(0, seeds, size=(count, seeds - 1))
                 values = np.take_along_axis(values, drawn[seeds], axis=1)
             totals[name] += values.mean(axis=1) / len(tasks)
     return MacroResamples(scores, totals)

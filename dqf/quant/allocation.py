@@ -1,6 +1,6 @@
 """Mixed precision: measure how much each layer's rounding moves the logits, then spend bits where it matters.
 
-Every layer is rounded alone at each bit-width while the rest stays in full precision; the KL divergence
+Every layer is quantized alone at each bit-width while the rest stays in full precision; the KL divergence
 between the logits before and after is its sensitivity. Under the assumption that these add up, the best
 plan for a budget has one price per byte: each layer takes the bit-width whose divergence plus price times
 bytes is least, and the price is the lowest one that fits the budget.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dqf.progress import Reporter
-    from dqf.quant.qparams import Granularity
+    from dqf.quant.qparams import QuantizedWeight
 
 BITS = (8, 4, 3, 2)
 SAMPLES = 32
@@ -33,26 +33,23 @@ Costs = Mapping[str, Mapping[int, float]]
 
 def measure_sensitivity(
     model: nn.Module,
-    names: Sequence[str],
-    granularity: Granularity,
+    candidates: Mapping[int, Mapping[str, QuantizedWeight]],
     calibration: Sequence[dict[str, Tensor]],
     reporter: Reporter,
 ) -> dict[str, dict[int, float]]:
-    """Return the mean KL divergence of the logits when one layer alone is rounded, by layer and bits.
+    """Return the mean KL divergence of the logits when one layer alone is quantized, by layer and bits.
 
     For one output (regression) it is the mean squared change instead.
 
     Args:
         model: full precision, in evaluation mode; left as it was.
-        names: layers to round.
-        granularity: group size and symmetry.
+        candidates: by bits and layer, what the quantizer that will be used makes of its weight.
         calibration: batches of model inputs; the first `SAMPLES` texts are used.
         reporter: receives layers done.
     """
     import torch
 
     from dqf.models.device import autocast
-    from dqf.quant.qparams import Granularity, quantize, search_qparams
 
     batches = _first(calibration, SAMPLES)
 
@@ -63,20 +60,15 @@ def measure_sensitivity(
 
     reference = logits()
     found: dict[str, dict[int, float]] = {}
-    seen: set[int] = set()
+    names = list(candidates[BITS[0]])
     for at, name in enumerate(names):
         reporter.progress(at, len(names))
         weight = model.get_submodule(name).get_parameter("weight")
-        if id(weight) in seen:
-            continue
-        seen.add(id(weight))
         kept = weight.detach().clone()
         found[name] = {}
         for bits in BITS:
-            how = Granularity(bits, granularity.group_size, granularity.symmetric)
-            rounded = quantize(kept, *search_qparams(kept.float(), how), how).dequantize()
             with torch.no_grad():
-                weight.copy_(rounded)
+                weight.copy_(candidates[bits][name].dequantize())
             found[name][bits] = _divergence(reference, logits())
         with torch.no_grad():
             weight.copy_(kept)

@@ -6,7 +6,8 @@ the already quantized blocks before it really give, and no block runs more often
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dqf.models.device import autocast
+from dqf.quant.products import second_moments
 
 
 @dataclass
@@ -38,15 +40,19 @@ class LayerInputs:
     @classmethod
     def of(cls, x: Tensor) -> LayerInputs:
         """Return the statistics of inputs (tokens, columns)."""
-        x = x.float()
-        return cls(x.T @ x, x.abs().amax(0), x.shape[0])
+        return cls(second_moments(x), _largest(x), x.shape[0])
 
     def add(self, x: Tensor) -> None:
         """Take in more inputs, float (tokens, columns)."""
-        x = x.float()
-        self.hessian.addmm_(x.T, x)
-        torch.maximum(self.largest, x.abs().amax(0), out=self.largest)
+        self.hessian += second_moments(x)
+        torch.maximum(self.largest, _largest(x), out=self.largest)
         self.tokens += x.shape[0]
+
+
+def _largest(x: Tensor) -> Tensor:
+    """Return the largest |x| of each column, float32 (columns,)."""
+    low, high = torch.aminmax(x, dim=0)
+    return torch.maximum(-low, high).float()
 
 
 class Stop(Exception):
@@ -65,46 +71,86 @@ class Blocks:
     """A model's transformer blocks, run one after the other on kept hidden states.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; of its blocks only the first need be in memory here.
         stack: its blocks.
         calibration: batches of model inputs with `attention_mask`.
     """
 
     def __init__(self, model: nn.Module, stack: nn.ModuleList, calibration: Sequence[dict[str, Tensor]]) -> None:
+        self._model = model
         self._stack = stack
+        self._calibration = calibration
         self._masks = [batch["attention_mask"].bool() for batch in calibration]
         self._hidden: list[Tensor] = []
         self._calls: list[list[_Call]] = []
-        # Most models call every block alike: then a batch need only reach the first.
-        one = {name: tensor[:1] for name, tensor in calibration[0].items()}
-        calls = self._watch(model, one, whole=True)
-        whole = not all(_alike(calls[0], call) for call in calls[1:])
-        self._hidden.clear()
+        self._rest: tuple[Any, ...] | None = self._outputs_besides_hidden()
         for batch in calibration:
-            self._calls.append(self._watch(model, batch, whole))
+            calls: list[_Call] = []
+            with self._passed_by(calls):
+                self._whole(batch)
+            # Most models call every block alike.
+            self._calls.append(calls if any(not _alike(calls[0], call) for call in calls[1:]) else calls[:1])
 
-    def _watch(self, model: nn.Module, batch: dict[str, Tensor], whole: bool) -> list[_Call]:
-        """Run the model, keep the first block's hidden states and return how blocks are called."""
-        calls: list[_Call] = []
+    def _outputs_besides_hidden(self) -> tuple[Any, ...] | None:
+        """Return what a block returns after its hidden states; None if it returns these alone, not in a tuple."""
+        found: list[Any] = []
 
-        def note(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if not calls:
-                self._hidden.append((args[0] if args else kwargs["hidden_states"]).detach())
-            rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-            calls.append(_Call(args[1:], rest))
-            if not whole:
-                raise Stop
+        def note(_block: nn.Module, _args: Any, out: Any) -> None:
+            found.append(out)
+            raise Stop
 
-        handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in self._stack]
+        handle = self._stack[0].register_forward_hook(note)
         try:
-            with autocast(next(model.parameters()).device):
-                model(**batch)
+            self._whole({name: tensor[:1] for name, tensor in self._calibration[0].items()})
         except Stop:
             pass
         finally:
-            for handle in handles:
-                handle.remove()
-        return calls
+            handle.remove()
+        return found[0][1:] if isinstance(found[0], tuple) else None
+
+    def _whole(self, batch: dict[str, Tensor]) -> None:
+        with autocast(batch["attention_mask"].device):
+            self._model(**batch)
+
+    @contextlib.contextmanager
+    def _passed_by(self, calls: list[_Call] | None = None, hidden: Tensor | None = None) -> Iterator[None]:
+        """Let the blocks do nothing: each returns what it is given, the first one `hidden` if there is any.
+
+        Args:
+            calls: receives how the blocks are called; the first one's hidden states are kept.
+            hidden: what comes out of the blocks.
+        """
+
+        def stand_in(index: int) -> Any:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                given = args[0] if args else kwargs["hidden_states"]
+                if calls is not None:
+                    if index == 0:
+                        self._hidden.append(given.detach())
+                    rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+                    calls.append(_Call(args[1:], rest))
+                result = hidden if index == 0 and hidden is not None else given
+                return result if self._rest is None else (result, *self._rest)
+
+            return forward
+
+        for index, block in enumerate(self._stack):
+            block.__dict__["forward"] = stand_in(index)
+        try:
+            yield
+        finally:
+            for block in self._stack:
+                del block.__dict__["forward"]
+
+    def inputs_after(self, layer: nn.Linear) -> LayerInputs | None:
+        """Return the inputs of a layer behind the blocks, once all have been run; None if it never runs."""
+        sampler = InputSampler({"": layer}, stop=False)
+        with sampler:
+            for at, batch in enumerate(self._calibration):
+                sampler.start_pass(self._masks[at])
+                with self._passed_by(hidden=self._hidden[at]):
+                    self._whole(batch)
+        return sampler.found.get("")
 
     def inputs_of(self, index: int, layers: Mapping[str, nn.Linear]) -> dict[str, LayerInputs]:
         """Return the inputs of a block's layers in the order they run; those that read one input share one object."""

@@ -7,6 +7,7 @@ together before any of them is quantized (see docs/decisions/0007).
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from dqf.errors import UserError
 from dqf.models.device import autocast
 from dqf.models.loading import layer_stack
+from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
 from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
-from dqf.quant.receipts import LayerReceipt, relative_error
+from dqf.quant.receipts import LayerReceipt, signal, squared_error
 from dqf.quant.smoothing import search_int8_scale
 from dqf.registry import Entry
 from dqf.registry import get as registered
@@ -68,6 +70,7 @@ def quantize_model(
     calibration: Sequence[dict[str, Tensor]],
     reporter: Reporter,
     scope: Scope = Scope(),
+    source: StreamedModel | None = None,
 ) -> tuple[dict[str, QuantizedWeight], list[LayerReceipt]]:
     """Quantize every `nn.Linear` and `nn.Embedding` in scope, in place.
 
@@ -77,6 +80,7 @@ def quantize_model(
         calibration: batches of model inputs with `attention_mask`.
         reporter: receives layers done.
         scope: which layers.
+        source: where blocks come from that are not in memory; they are empty again afterwards.
 
     Returns:
         Quantized weights by parameter name (a tied weight stands once), and one receipt a layer.
@@ -87,11 +91,10 @@ def quantize_model(
     """
     if method.entry.facts.get("needs_calibration") and not calibration:
         raise UserError(f"{method.entry.title} needs calibration samples: got none; raise `calibration_samples`.")
-    tables, stack, rest = _layers(model, scope)
-    work = _Work(model, method, reporter)
+    work = _Work(model, method, reporter, source)
     work.check(quantizable(model, scope))
     with _without_cache(model):
-        _carry_out(model, work, (tables, stack, rest), calibration)
+        _carry_out(model, work, _layers(model, scope), calibration)
     return work.weights, work.receipts
 
 
@@ -105,22 +108,30 @@ def _carry_out(
     tables, stack, rest = layers
     for name in tables:
         work.quantize([name], None)
-    calibrated = bool(calibration)
-    blocks = Blocks(model, layer_stack(model)[1], calibration) if stack and calibrated else None
+    work.call_engine(calibration)
+    blocks = None
+    if stack and calibration:
+        with work.block(0):
+            blocks = Blocks(model, layer_stack(model)[1], calibration)
     for index, names in enumerate(stack):
-        if blocks is None:
-            work.quantize(names, None)
-            continue
-        found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
-        readers: dict[int, list[str]] = {}
-        for name, inputs in found.items():
-            readers.setdefault(id(inputs), []).append(name)
-        for group in readers.values():
-            work.quantize(group, found[group[0]])
-        work.quantize([name for name in names if name not in found], None)
-        blocks.advance(index)
+        with work.block(index):
+            if blocks is None:
+                work.quantize(names, None)
+                continue
+            found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
+            readers: dict[int, list[str]] = {}
+            for name, inputs in found.items():
+                readers.setdefault(id(inputs), []).append(name)
+            for group in readers.values():
+                work.quantize(group, found[group[0]])
+            work.quantize([name for name in names if name not in found], None)
+            blocks.advance(index)
     for name in rest:
-        work.quantize([name], _sample(model, work.linear(name), calibration) if calibrated else None)
+        layer = work.linear(name)
+        if blocks is not None:
+            work.quantize([name], blocks.inputs_after(layer))
+        else:
+            work.quantize([name], _sample(model, layer, calibration) if calibration else None)
     work.done()
 
 
@@ -138,17 +149,34 @@ def _without_cache(model: nn.Module) -> Iterator[None]:
             config.use_cache = before
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A layer as some method quantized it; `final` if it is kept whatever its error."""
+
+    method: str
+    weight: QuantizedWeight
+    final: bool = False
+
+
 class _Work:
     """The weights and receipts gathered so far."""
 
-    def __init__(self, model: nn.Module, method: Method, reporter: Reporter) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, reporter: Reporter, source: StreamedModel | None = None
+    ) -> None:
         self.weights: dict[str, QuantizedWeight] = {}
         self.receipts: list[LayerReceipt] = []
         self._model = model
         self._method = method
         self._reporter = reporter
-        self._seen: set[int] = set()
+        self._source = source
+        self._tied: set[str] = set()
         self._total = 0
+        self._by_engine: dict[str, QuantizedWeight] = {}
+
+    def block(self, index: int) -> contextlib.AbstractContextManager[None]:
+        """Have a block in memory, if it is not there anyway."""
+        return contextlib.nullcontext() if self._source is None else self._source.block(index)
 
     def linear(self, name: str) -> nn.Linear:
         """Return a linear layer by name."""
@@ -159,14 +187,33 @@ class _Work:
     def check(self, names: Sequence[str]) -> None:
         """Refuse what cannot be quantized, before anything is."""
         self._total = len(names)
+        seen: set[int] = set()
         for name in names:
             weight = self._model.get_submodule(name).get_parameter("weight")
+            if id(weight) in seen:
+                self._tied.add(name)
+                continue
+            seen.add(id(weight))
             self._method.granularity_of(name).width(weight.shape[1])
+            if weight.is_meta and self._source is not None:
+                weight = self._source.tensor(f"{name}.weight")  # type: ignore[assignment]
             if not torch.isfinite(weight).all():
                 raise UserError(
                     f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
                     "train it again."
                 )
+
+    def call_engine(self, calibration: Sequence[dict[str, Tensor]]) -> None:
+        """Let a quantizer that works on whole models do its part; put what it scaled in place."""
+        entry = self._method.entry
+        if not entry.facts.get("engine"):
+            return
+        self._reporter.message(f"{entry.title} quantizes the blocks; it does not tell how far it is.")
+        made = entry.target(self._model, self._method.granularity, calibration, self._method.options)
+        parameters = dict(self._model.named_parameters())
+        for name, tensor in made.replaced.items():
+            parameters[name].data.copy_(tensor)
+        self._by_engine = made.weights
 
     def done(self) -> None:
         """Report the end."""
@@ -177,37 +224,38 @@ class _Work:
         for granularity in dict.fromkeys(self._method.granularity_of(name) for name in names):
             self._reporter.progress(len(self.receipts), self._total)
             fresh = [name for name in names if self._method.granularity_of(name) == granularity]
-            fresh = [name for name in fresh if self._first_sight(name)]
+            fresh = [name for name in fresh if name not in self._tied]
             if fresh:
                 self._quantize(fresh, granularity, inputs)
-
-    def _first_sight(self, name: str) -> bool:
-        weight = self._model.get_submodule(name).get_parameter("weight")
-        known = id(weight) in self._seen
-        self._seen.add(id(weight))
-        return not known
 
     def _quantize(self, names: Sequence[str], granularity: Granularity, inputs: LayerInputs | None) -> None:
         modules = [self._model.get_submodule(name) for name in names]
         weights = [module.get_parameter("weight").float() for module in modules]
-        entry = self._method.entry
-        needs_inputs = bool(entry.facts.get("needs_calibration"))
-        tried: QuantizedWeight | None = None
-        if not (needs_inputs and inputs is None) and entry.name != "rtn":
-            tried = entry.target(torch.cat(weights), granularity, inputs, self._method.options)
+        all_tried = self._try(names, weights, granularity, inputs)
         int8_scale = search_int8_scale(torch.cat(weights), inputs) if inputs is not None else None
-        start = 0
-        for name, module, weight in zip(names, modules, weights, strict=True):
-            end = start + weight.shape[0]
-            kept, receipt = self._choose(
-                name, module, weight, granularity, inputs, tried.rows(start, end) if tried else None
-            )
-            start = end
+        for name, module, weight, tried in zip(names, modules, weights, all_tried, strict=True):
+            kept, receipt = self._choose(name, module, weight, granularity, inputs, tried)
             module.get_parameter("weight").copy_(kept.dequantize())
             if kept.int8_scale is None:
                 kept = replace(kept, int8_scale=int8_scale)
             self.weights[f"{name}.weight"] = kept
             self.receipts.append(receipt)
+
+    def _try(
+        self, names: Sequence[str], weights: Sequence[Tensor], granularity: Granularity, inputs: LayerInputs | None
+    ) -> list[_Tried | None]:
+        """Return what the quantizer makes of layers that share an input, None where it cannot."""
+        entry, options = self._method.entry, self._method.options
+        if entry.facts.get("engine"):
+            if all(f"{name}.weight" in self._by_engine for name in names):
+                return [_Tried(entry.name, self._by_engine[f"{name}.weight"], final=True) for name in names]
+            entry = registered("quantizer", "gptq")
+            options = entry.config()
+        if entry.name == "rtn" or (entry.facts.get("needs_calibration") and inputs is None):
+            return [None] * len(names)
+        whole = entry.target(torch.cat(list(weights)), granularity, inputs, options)
+        ends = list(itertools.accumulate(len(weight) for weight in weights))
+        return [_Tried(entry.name, whole.rows(end - len(w), end)) for w, end in zip(weights, ends, strict=True)]
 
     def _choose(
         self,
@@ -216,20 +264,24 @@ class _Work:
         weight: Tensor,
         granularity: Granularity,
         inputs: LayerInputs | None,
-        tried: QuantizedWeight | None,
+        tried: _Tried | None,
     ) -> tuple[QuantizedWeight, LayerReceipt]:
-        """Keep what the quantizer made, or round-to-nearest where that is no worse."""
+        """Keep what the quantizer made, or round-to-nearest where that is no worse; an engine's is always kept."""
         hessian = None if inputs is None else inputs.hessian
         rtn = registered("quantizer", "rtn")
         plain = rtn.target(weight, granularity, None, rtn.config())
-        error_rtn = relative_error(weight, plain, hessian)
+        whole = signal(weight, hessian)
+        error_rtn = squared_error(weight, plain, hessian) / whole
         kept, method, error, fallback = plain, "rtn", error_rtn, ""
         if tried is not None:
-            tried_error = relative_error(weight, tried, hessian)
-            if tried_error <= error_rtn:
-                kept, method, error = tried, self._method.entry.name, tried_error
+            tried_error = squared_error(weight, tried.weight, hessian) / whole
+            if tried_error <= error_rtn or tried.final:
+                kept, method, error = tried.weight, tried.method, tried_error
             else:
-                fallback = f"{self._method.entry.name} had the larger error ({tried_error:.3g})"
+                fallback = f"{tried.method} had the larger error ({tried_error:.3g})"
+            if tried.method != self._method.entry.name:
+                note = f"{self._method.entry.name} quantizes the layers of blocks only"
+                fallback = f"{note}; {fallback}" if fallback else note
         elif self._method.entry.name != "rtn":
             fallback = (
                 "looked up, not multiplied: there is no input to calibrate on"

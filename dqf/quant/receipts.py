@@ -46,16 +46,28 @@ class LayerReceipt:
         return asdict(self)
 
 
-def relative_error(weight: Tensor, quantized: QuantizedWeight, hessian: Tensor | None) -> float:
-    """Return ||(W - Q) X||^2 / ||W X||^2, or without inputs ||W - Q||^2 / ||W||^2.
+def signal(weight: Tensor, hessian: Tensor | None) -> float:
+    """Return ||W X||^2, or without inputs ||W||^2: what the error of a layer is relative to.
+
+    Args:
+        weight: float32 (rows, columns), W.
+        hessian: float32 (columns, columns), the sum of x x^T; None without inputs.
+    """
+    from dqf.quant.products import output_error
+
+    whole = float(weight.square().sum()) if hessian is None else output_error(weight, hessian)
+    return max(whole, 1e-30)
+
+
+def squared_error(weight: Tensor, quantized: QuantizedWeight, hessian: Tensor | None) -> float:
+    """Return ||(W - Q) X||^2, or without inputs ||W - Q||^2.
 
     Args:
         weight: float32 (rows, columns), W.
         quantized: Q.
         hessian: float32 (columns, columns), the sum of x x^T; None without inputs.
     """
+    from dqf.quant.products import output_error
+
     difference = weight - quantized.dequantize()
-    if hessian is None:
-        return float(difference.square().sum() / weight.square().sum().clamp(min=1e-30))
-    lost = ((difference @ hessian) * difference).sum()
-    return float(lost / ((weight @ hessian) * weight).sum().clamp(min=1e-30))
+    return float(difference.square().sum()) if hessian is None else output_error(difference, hessian)

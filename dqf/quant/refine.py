@@ -112,6 +112,7 @@ def descend(weight: Tensor, codes: Tensor, scale: Tensor, zero_point: Tensor, he
     # Columns become rows: each step then works on one contiguous stretch of memory. A column's value moves
     # in whole steps, so its best code is the present one plus the pull in steps, rounded.
     codes = codes.T.contiguous()
+    better = torch.empty_like(codes)
     steps, zeros = scale.T.contiguous(), zero_point.T.contiguous()
     value = ((codes.view(-1, width, rows) - zeros.unsqueeze(1)) * steps.unsqueeze(1)).view(columns, rows)
     pull = hessian @ (weight.T - value)  # column j: what the remaining error asks of column j, times H_jj
@@ -123,13 +124,18 @@ def descend(weight: Tensor, codes: Tensor, scale: Tensor, zero_point: Tensor, he
         inside = hessian[start:end, start:end].contiguous()
         moved = torch.zeros(end - start, rows, device=codes.device)
         before = moved.T
-        into = zip(pull[start:end].unbind(), codes[start:end].unbind(), moved.unbind(), strict=True)
-        for i, (wanted, code, move) in enumerate(into):
+        into = zip(
+            pull[start:end].unbind(),
+            codes[start:end].unbind(),
+            better[start:end].unbind(),
+            moved.unbind(),
+            strict=True,
+        )
+        for i, (wanted, code, best, move) in enumerate(into):
             g = (start + i) // width
             now = torch.addmv(wanted, before[:, :i], inside[i, :i], alpha=-1) if i else wanted
-            best = torch.addcmul(code, now, inverses[g], value=shares[start + i]).round_().clamp_(0, levels)
+            torch.addcmul(code, now, inverses[g], value=shares[start + i], out=best).round_().clamp_(0, levels)
             torch.sub(best, code, out=move).mul_(step[g])
-            code.copy_(best)
         if end < columns:
             pull[end:].addmm_(hessian[end:, start:end], moved, alpha=-1)
-    return codes.T.contiguous()
+    return better.T.contiguous()

@@ -21,7 +21,7 @@ class TorchRuntime:
         threads: for CPU kernels.
         device: `cpu` or `cuda`.
         dtype: name of the torch dtype to compute in.
-        packed: keep quantized weights packed in memory and expand each layer when it is called.
+        packed: keep quantized weights packed in memory; 4-bit kernels multiply them where there are some.
     """
 
     def __init__(self, artifact: Artifact, threads: int, device: str, dtype: str, packed: bool = False) -> None:
@@ -31,7 +31,7 @@ class TorchRuntime:
         self._device = torch.device(device)
         self._dtype = getattr(torch, dtype)
         self._inputs = list(artifact.manifest["inputs"])
-        self._model = _build(artifact, self._dtype, packed).to(self._device).eval()
+        self._model = _build(artifact, self._dtype, packed, device == "cpu").to(self._device).eval()
 
     def logits(self, batch: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return float32 (rows, outputs) for int64 (rows, length) inputs."""
@@ -43,7 +43,7 @@ class TorchRuntime:
         return np.asarray(result, dtype=np.float32)
 
 
-def _build(artifact: Artifact, dtype: Any, packed: bool) -> nn.Module:
+def _build(artifact: Artifact, dtype: Any, packed: bool, on_cpu: bool) -> nn.Module:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -53,11 +53,12 @@ def _build(artifact: Artifact, dtype: Any, packed: bool) -> nn.Module:
         from dqf.quant.packed_modules import pack_modules
 
         stored = artifact.tensors()
-        pack_modules(model, artifact.packed, stored)
+        pack_modules(model, artifact.packed, stored, kernels=on_cpu)
         inside = {f"{name}.{part}" for name in artifact.packed for part in PARTS}
         plain = {name: torch.from_numpy(tensor) for name, tensor in stored.items() if name not in inside}
         missing, unexpected = model.load_state_dict(plain, strict=False)
-        missing = [name for name in missing if not name.endswith(tuple(f".{part}" for part in PARTS))]
+        held = (*PARTS, "scales_and_zeros", "inverse_input_scale")
+        missing = [name for name in missing if not name.endswith(tuple(f".{part}" for part in held))]
     else:
         dense = {name: torch.from_numpy(tensor) for name, tensor in artifact.dense().items()}
         missing, unexpected = model.load_state_dict(dense, strict=False)

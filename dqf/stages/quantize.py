@@ -2,63 +2,98 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from dqf import registry
-from dqf.artifacts import save_quantized
+from dqf.artifacts import WEIGHTS, packed_tensors, save_quantized
 from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples, calibration_fingerprint
 from dqf.data.encode import Encoder, length_buckets
 from dqf.errors import UserError
-from dqf.models.loading import Classifier, load_folder
+from dqf.models.loading import load_folder
+from dqf.models.streaming import StreamedModel
 from dqf.quant.allocation import BITS, allocate, measure_sensitivity
-from dqf.quant.model import Method, Scope, quantizable, quantize_model
-from dqf.quant.qparams import Granularity
+from dqf.quant.model import Method, Scope, quantize_model
+from dqf.quant.qparams import Granularity, QuantizedWeight
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 3
+VERSION = 4
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CALIBRATION_BATCH = 32
+BUDGETS = ("bits", "average_bits", "size_budget_mb")
+HEADER_BYTES = 120
+"""Of a safetensors file for each tensor: name, type, shape, place."""
 
 
-def quantize_student(context: Context, student: Output, bits: float, mixed: bool, stage: str) -> Output:
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How many bits a variant has.
+
+    Attributes:
+        bits: per weight, on average where `mixed`; 0 where `budget_bytes` decides.
+        mixed: each layer has its own, by measured sensitivity.
+        budget_bytes: most bytes of the weight file; 0 for no such limit.
+    """
+
+    bits: float
+    mixed: bool = False
+    budget_bytes: int = 0
+
+    @property
+    def label(self) -> str:
+        """How it is told in names: `4bit`, `mixed3.5bit`, `mixed10MB`."""
+        if self.budget_bytes:
+            return f"mixed{self.budget_bytes / 1e6:g}MB"
+        return f"{'mixed' if self.mixed else ''}{self.bits:g}bit"
+
+    @property
+    def title(self) -> str:
+        """How people read it: `4-bit`, `mixed 3.5-bit`, `mixed, 10 MB`."""
+        if self.budget_bytes:
+            return f"mixed, {self.budget_bytes / 1e6:g} MB"
+        return f"{'mixed ' * self.mixed}{self.bits:g}-bit"
+
+
+def quantize_student(context: Context, student: Output, form: Form, stage: str) -> Output:
     """Return a folder with packed `model.safetensors`, `packed.json`, `receipt.json`, config and tokenizer.
 
     Args:
         context: of the run.
         student: model folder, FP16.
-        bits: per weight; on average, where `mixed`.
-        mixed: give each layer its own bits, by measured sensitivity.
+        form: bits per weight, or what mixed precision has to meet.
         stage: id of this stage.
     """
     config = context.config.quantization
     quantizer = registry.get("quantizer", config.quantizer)
-    granularity = Granularity(4 if mixed else int(bits), config.group_size, config.symmetric)
+    granularity = Granularity(4 if form.mixed else int(form.bits), config.group_size, config.symmetric)
     scope = Scope(embeddings=config.embeddings, head=config.head)
 
     def work(folder: Path) -> dict[str, Any]:
-        classifier = load_folder(student.folder)
-        nn.Module.to(classifier.model, context.device).eval()
+        source = StreamedModel(student.folder, context.device)
         # Also for methods that need none: receipts compare outputs, and INT8 runtimes need input ranges.
-        calibration = _calibration(context, classifier)
-        plan = _plan(context, classifier, granularity, scope, calibration, bits) if mixed else None
-        weights, receipts = quantize_model(
-            classifier.model,
-            Method(quantizer, context.config.quantizer_options(), granularity, plan),
-            calibration,
-            context.reporter,
-            scope,
-        )
-        packed = save_quantized(folder, classifier.model.state_dict(), weights)
+        calibration = _calibration(context, source.model, student.folder / "tokenizer.json")
+        plan = _plan(context, student.folder, granularity, scope, calibration, form) if form.mixed else None
+        method = Method(quantizer, context.config.quantizer_options(), granularity, plan)
+        if quantizer.facts.get("engine"):  # wants the whole model
+            model = _load(student.folder, context.device)
+            weights, receipts = quantize_model(model, method, calibration, context.reporter, scope)
+            rest: Mapping[str, torch.Tensor] = model.state_dict()
+        else:
+            weights, receipts = quantize_model(source.model, method, calibration, context.reporter, scope, source)
+            rest = {name: source.tensor(name) for name in source.names() if name not in weights}
+        packed = save_quantized(folder, rest, weights)
         (folder / PACKED).write_text(
             json.dumps({name: one.to_dict() for name, one in packed.items()}), encoding="utf-8"
         )
@@ -67,8 +102,7 @@ def quantize_student(context: Context, student: Output, bits: float, mixed: bool
             shutil.copyfile(student.folder / name, folder / name)
         fallbacks = sum(bool(one.fallback) for one in receipts if one.kind == "linear")
         average = sum(one.bits * one.params for one in receipts) / sum(one.params for one in receipts)
-        if average > bits:
-            raise UserError(f"weights may have {bits:g} bits on average: the written file has {average:.3f}.")
+        _check_budget(form, average, (folder / WEIGHTS).stat().st_size)
         return {
             "layers": len(receipts),
             "average_bits": average,
@@ -78,9 +112,8 @@ def quantize_student(context: Context, student: Output, bits: float, mixed: bool
 
     # Of the other bit-widths in the launch nothing depends; of an own file its content decides, not its name.
     facts = {
-        **{name: value for name, value in dataclasses.asdict(config).items() if name != "average_bits"},
-        "bits": bits,
-        "mixed": mixed,
+        **{name: value for name, value in dataclasses.asdict(config).items() if name not in BUDGETS},
+        **dataclasses.asdict(form),
         "calibration_sha256": calibration_fingerprint(config, context.settings),
         **context.data_facts(),
         **context.numerics(),
@@ -88,23 +121,68 @@ def quantize_student(context: Context, student: Output, bits: float, mixed: bool
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(student,), work=work)
 
 
+def _check_budget(form: Form, average: float, size_bytes: int) -> None:
+    """Hold the written file against what was asked for.
+
+    Raises:
+        UserError: it is too large.
+    """
+    if form.budget_bytes and size_bytes > form.budget_bytes:
+        raise UserError(
+            f"the weight file must fit {form.budget_bytes / 1e6:g} MB: it has {size_bytes / 1e6:.3f} MB; "
+            "raise the budget."
+        )
+    if form.bits and average > form.bits:
+        raise UserError(f"weights may have {form.bits:g} bits on average: the written file has {average:.3f}.")
+
+
+def _load(folder: Path, device: torch.device) -> PreTrainedModel:
+    """Return a whole model, FP32, in evaluation mode."""
+    model = load_folder(folder).model
+    nn.Module.to(model, device).eval()
+    return model
+
+
 def _plan(
     context: Context,
-    classifier: Classifier,
+    folder: Path,
     granularity: Granularity,
     scope: Scope,
     calibration: list[dict[str, torch.Tensor]],
-    average_bits: float,
+    form: Form,
 ) -> dict[str, int]:
-    """Return bits by layer whose average over all quantized weights is at most `average_bits`."""
-    names = quantizable(classifier.model, scope)
-    sensitivity = measure_sensitivity(classifier.model, names, granularity, calibration, context.reporter)
-    params = {name: classifier.model.get_submodule(name).get_parameter("weight").numel() for name in sensitivity}
+    """Return bits by layer, chosen by how much each layer hurts when this very quantizer has worked on it."""
+    quantizer = registry.get("quantizer", context.config.quantization.quantizer)
+    options = context.config.quantizer_options()
+    model = _load(folder, context.device)
+    candidates: dict[int, dict[str, QuantizedWeight]] = {}
+    for bits in BITS:
+        context.reporter.message(f"Quantizing at {bits} bits, to see which layers need how many.")
+        how = Method(quantizer, options, dataclasses.replace(granularity, bits=bits))
+        weights, _ = quantize_model(copy.deepcopy(model), how, calibration, context.reporter, scope)
+        candidates[bits] = {name.removesuffix(".weight"): one for name, one in weights.items()}
+    sensitivity = measure_sensitivity(model, candidates, calibration, context.reporter)
+    sizes = {name: {bits: float(_stored_bytes(name, candidates[bits][name])) for bits in BITS} for name in sensitivity}
+    if form.budget_bytes:
+        return allocate(sensitivity, sizes, form.budget_bytes - _other_bytes(model, sizes))
+    params = {name: candidates[BITS[0]][name].codes.numel() for name in sensitivity}
     sizes = {name: {bits: float(bits * count) for bits in BITS} for name, count in params.items()}
-    return allocate(sensitivity, sizes, average_bits * sum(params.values()))
+    return allocate(sensitivity, sizes, form.bits * sum(params.values()))
 
 
-def _calibration(context: Context, classifier: Classifier) -> list[dict[str, torch.Tensor]]:
+def _stored_bytes(name: str, weight: QuantizedWeight) -> int:
+    """Return the bytes a quantized weight takes in the file, its input ranges for INT8 included."""
+    return packed_tensors(name, weight)[0].size_bytes
+
+
+def _other_bytes(model: nn.Module, quantized: Mapping[str, Any]) -> int:
+    """Return the bytes of everything that stays FP16, and of the file's header, generously."""
+    state = model.state_dict()
+    rest = sum(2 * tensor.numel() for name, tensor in state.items() if name.removesuffix(".weight") not in quantized)
+    return rest + HEADER_BYTES * (len(state) + 5 * len(quantized))
+
+
+def _calibration(context: Context, model: PreTrainedModel, tokenizer: Path) -> list[dict[str, torch.Tensor]]:
     """Return batches of calibration texts; reported rows are never among them.
 
     Raises:
@@ -113,7 +191,7 @@ def _calibration(context: Context, classifier: Classifier) -> list[dict[str, tor
     config = context.config.quantization
     length = config.calibration_length or context.config.task.max_length
     examples = calibration_examples(config, context.task, context.settings)
-    encoded = Encoder(classifier.tokenizer_json, length)(examples)
+    encoded = Encoder(tokenizer, length)(examples)
     longest = max(len(ids) for ids in encoded.ids)
     if longest < SHORTEST_TOKENS:
         raise UserError(
@@ -121,6 +199,6 @@ def _calibration(context: Context, classifier: Classifier) -> list[dict[str, tor
             f"{len(encoded)} has {longest}; use longer texts."
         )
     return [
-        to_inputs(classifier.model, encoded.batch(batch, classifier.pad_id), context.device)
+        to_inputs(model, encoded.batch(batch, int(model.config.pad_token_id)), context.device)
         for batch in length_buckets(encoded, CALIBRATION_BATCH)
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dqf.data.catalog import PUBLISHED_MODEL, PUBLISHED_SOURCE, glue_task
 from dqf.errors import UserError
-from dqf.evaluate.evidence import FASTEST, FP16, SHARED, TEACHER
+from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER
 from dqf.jobs import protocol
 from dqf.sweeps.directory import Sweep
 from dqf.sweeps.plan import label_of
@@ -155,11 +155,19 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "shared_runtime": shared["runtime"] if shared else None,
                 "relative_l2_error": variant["verification"]["relative_l2_error"],
                 "argmax_agreement": variant["verification"]["argmax_agreement"],
+                "train_seconds": _train_seconds(run.result, variant["variant"]),
                 "hardware": environment["cpu"],
                 "threads": environment["threads"],
             }
         )
     return rows
+
+
+def _train_seconds(result: Mapping[str, Any], variant: str) -> float | None:
+    """Return how long training took, of the student a quantized variant was made from; None where not known."""
+    stage = {PTQ: FT, DQF: KD}.get(variant, variant)
+    metrics: Mapping[str, Any] = next((one["metrics"] for one in result["stages"] if one["id"] == stage), {})
+    return metrics.get("train_seconds")
 
 
 def _latency(run: FinishedRun) -> list[pd.DataFrame]:

@@ -13,7 +13,7 @@ from dqf.evaluate.evidence import FASTEST, SHARED, TEACHER, Evidence
 from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
 from dqf.evaluate.metrics import metric
 from dqf.evaluate.sanity import majority_score
-from dqf.evaluate.significance import count_flips, mcnemar_exact
+from dqf.evaluate.significance import cohens_g, count_flips, mcnemar_exact
 
 WNLI = "wnli"
 
@@ -173,10 +173,11 @@ def _changes(evidence: Evidence, task: str, names: Sequence[str]) -> dict[str, A
     labels, teacher = evidence.labels[task], evidence.predictions[task][TEACHER][0]
     students = evidence.predictions[task][names[0]]
     flips = [count_flips(labels, one, teacher) for one in students]
+    sums: dict[str, Any] = {
+        name: sum(getattr(one, name) for one in flips)
+        for name in ("right_to_wrong", "wrong_to_right", "net", "changed", "n")
+    }
     return {
-        "flips": {
-            name: sum(getattr(one, name) for one in flips)
-            for name in ("right_to_wrong", "wrong_to_right", "net", "changed", "n")
-        },
+        "flips": {**sums, "cohens_g": cohens_g(sums["right_to_wrong"], sums["wrong_to_right"])},
         "mcnemar_p_values": [mcnemar_exact(labels, teacher, one)[2] for one in students],
     }

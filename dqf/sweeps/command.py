@@ -18,7 +18,7 @@ from dqf.jobs import protocol
 from dqf.jobs.executor import Executor, LocalExecutor
 from dqf.jobs.protocol import Event
 from dqf.jobs.views import read_run
-from dqf.presets import PRESETS
+from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings
 from dqf.sweeps.directory import Entry, Sweep, open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import PRESET, Override, Plan, PlannedRun, expand, nested, shared_work, split_lists
@@ -65,6 +65,8 @@ def plan_from(arguments: argparse.Namespace) -> Plan:
     presets = [name.strip() for name in (arguments.preset or "").split(",") if name.strip()]
     if not presets and arguments.config is None:
         presets = [PRESETS[0].name]
+    for name in presets:
+        preset_config(name)
     if presets:
         base.pop(PRESET, None)
         axes = {PRESET: tuple(presets), **{path: values for path, values in axes.items() if path != PRESET}}

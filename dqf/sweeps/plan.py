@@ -12,7 +12,7 @@ from typing import Any
 from dqf import flags
 from dqf.config import RunConfig, digest_of, merge
 from dqf.errors import ConfigError, FieldError, UserError
-from dqf.presets import preset_config
+from dqf.presets import preset_config, preset_names
 
 PRESET = "preset"
 MOST_RUNS = 1000
@@ -214,7 +214,9 @@ def _config_of(plan: Plan, settings: Mapping[str, Any]) -> tuple[dict[str, Any],
         UserError: unknown preset.
     """
     chosen = settings.get(PRESET, plan.base.get(PRESET))
-    config = preset_config(chosen).to_dict() if chosen else RunConfig().to_dict()
+    # A file may call itself what it likes; a name that is swept over must be one that says something.
+    known = chosen in preset_names() or PRESET in settings
+    config = preset_config(str(chosen)).to_dict() if known else RunConfig().to_dict()
     config = flags.apply(config, plan.base)
     own: dict[str, Any] = dict(plan.fixed)
     for path, value in settings.items():

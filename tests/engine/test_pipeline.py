@@ -281,6 +281,8 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     scores = [row["score"] for one in results for row in one["variants"] if row["variant"] == "student-dqf"]
     assert summary["bits"]["4"]["score"] == pytest.approx(np.mean(scores))
     assert summary["bits"]["4"]["speedup_shared"] > 0
+    variants = pd.read_parquet(folder / "variants.parquet")
+    assert (variants["train_seconds"] > 0).all()
     assert {one["verdict"] for group in summary["verdicts"].values() for one in group} <= {
         "supported",
         "refuted",
@@ -290,3 +292,28 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     assert cli.main([*study, "--check"]) == 0
     assert cli.main(study) == 0
     assert "2 runs, 2 done already" in capsys.readouterr().err
+
+
+def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(settings, tiny_env):
+    # Groups of 16 with input ranges take 5 to 11 bits a weight in models this small: between 2 and 8 bits.
+    _, plain = launch(settings, tiny_env, quantization={"bits": [8, 2]})
+    size = {row["variant_id"]: row["size_bytes"] for row in plain["variants"]}
+    budget = (size["student-dqf-gptq-2bit"] + size["student-dqf-gptq-8bit"]) / 2e6
+    run_dir, result = launch(
+        settings, tiny_env, quantization={"bits": [2], "average_bits": 3.5, "size_budget_mb": budget}
+    )
+    by_name = {row["variant_id"]: row for row in result["variants"]}
+    receipts = {
+        name: json.loads((run_dir / row["receipt"]).read_text()) for name, row in by_name.items() if row["receipt"]
+    }
+    averages = {
+        name: sum(one["bits"] * one["params"] for one in rows) / sum(one["params"] for one in rows)
+        for name, rows in receipts.items()
+    }
+    mixed = "student-dqf-gptq-mixed3.5bit"
+    assert by_name[mixed]["bits"] == 3.5
+    assert 2 < averages[mixed] <= 3.5
+    limited = f"student-dqf-gptq-mixed{budget:g}MB"
+    assert size["student-dqf-gptq-2bit"] < by_name[limited]["size_bytes"] <= 1e6 * budget
+    assert by_name[limited]["bits"] == pytest.approx(averages[limited], abs=1e-3)
+    assert all(row["verified"] for row in result["variants"])

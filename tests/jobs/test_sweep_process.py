@@ -117,6 +117,13 @@ def test_detached_runs_are_queued_and_worked_off_by_the_app(settings, sweep, sup
     assert states(settings) == ["succeeded"] * 2
 
 
+def test_a_sweep_and_the_apps_queue_never_start_a_run_twice(settings, sweep, supervisor):
+    code, _, err = finish(sweep("--seed", "1,2,3,4"))
+    assert code == 0, err
+    assert states(settings) == ["succeeded"] * 4
+    assert sorted(line.split()[0] for line in order(settings)) == ["begin"] * 4 + ["end"] * 4
+
+
 def test_a_dry_run_makes_nothing(settings, sweep):
     code, out, _ = finish(sweep("--seed", "1,2", "--temperature", "1,2", "--dry-run"))
     assert code == 0

@@ -9,7 +9,7 @@ import torch
 from dqf.errors import UserError
 from dqf.progress import SilentReporter
 from dqf.quant.allocation import BITS, allocate, measure_sensitivity
-from dqf.quant.qparams import Granularity
+from dqf.quant.qparams import Granularity, choose_qparams, quantize
 
 
 def random_costs(layers, seed):
@@ -20,6 +20,10 @@ def random_costs(layers, seed):
         sensitivity[str(layer)] = {bits: base * 4.0**-bits * rng.uniform(0.7, 1.3) for bits in BITS}
         sizes[str(layer)] = {bits: float(bits * params) for bits in BITS}
     return sensitivity, sizes
+
+
+def rounded(weight, granularity):
+    return quantize(weight, *choose_qparams(weight, granularity), granularity)
 
 
 def cost(plan, table):
@@ -64,7 +68,13 @@ def test_sensitivity_tells_the_layer_that_matters_and_leaves_the_model_alone():
     model = Model().eval()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     batch = {"x": torch.randn(40, 16), "attention_mask": torch.ones(40, 3)}
-    found = measure_sensitivity(model, ["idle", "busy"], Granularity(4, 8), [batch], SilentReporter())
+    candidates = {
+        bits: {
+            name: rounded(model.get_submodule(name).weight.detach(), Granularity(bits, 8)) for name in ("idle", "busy")
+        }
+        for bits in BITS
+    }
+    found = measure_sensitivity(model, candidates, [batch], SilentReporter())
     for bits in (4, 3, 2):
         assert found["busy"][bits] > 10 * found["idle"][bits]
     assert found["busy"][2] > found["busy"][3] > found["busy"][4] >= found["busy"][8]

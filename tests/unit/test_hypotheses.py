@@ -81,7 +81,9 @@ def test_h2_is_refuted_by_a_faster_rival():
 
 def test_h2_does_not_ask_to_beat_the_same_network_in_the_same_format():
     assert judge_h2(evidence(ms={**MS, "student-ptq": 1.48}))[0].verdict == "supported"
-    assert judge_h2(evidence(ms={**MS, "student-ptq": 1.2}))[0].verdict == "refuted"
+    behind = judge_h2(evidence(ms={**MS, "student-ptq": 1.2}))[0]
+    assert behind.verdict == "refuted"
+    assert "clearly slower than Student-PTQ" in behind.sentence
 
 
 def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():

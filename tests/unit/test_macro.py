@@ -104,7 +104,7 @@ def test_drawing_seeds_widens_the_interval_by_their_spread():
     assert fixed.high - fixed.low < 0.03
     assert drawn.high - drawn.low > 0.1
     deviation = macro_average([task], True).resampled["student"].std()
-    assert deviation == pytest.approx(np.std(task.scores["student"]) / np.sqrt(3), rel=0.05)
+    assert deviation == pytest.approx(np.std(task.scores["student"], ddof=1) / np.sqrt(3), rel=0.05)
 
 
 def test_pairs_of_students_share_the_drawn_seeds():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from dqf.quant.packing import pack, packed_size_bytes, repack, unpack
 
@@ -37,8 +38,36 @@ def test_repack_keeps_the_codes():
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_torch_unpacks_the_same(bits):
-    torch = pytest.importorskip("torch")
     from dqf.quant.packed_modules import unpack_tensor
 
     codes = np.random.default_rng(2).integers(0, 2**bits, 41).astype(np.uint8)
     assert np.array_equal(unpack_tensor(torch.from_numpy(pack(codes, bits)), bits, 41).numpy(), codes)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("shape", [(48, 96), (5, 64), (16, 36)])
+def test_packed_modules_compute_what_their_codes_stand_for(bits, symmetric, shape):
+    from dqf.artifacts import packed_tensors
+    from dqf.quant.packed_modules import Int4Linear, pack_modules
+    from dqf.quant.qparams import Granularity, choose_qparams, quantize
+
+    torch.manual_seed(0)
+    rows, columns = shape
+    granularity = Granularity(bits, 0 if columns % 32 else 32, symmetric)
+    model = torch.nn.Sequential(torch.nn.Embedding(rows, columns), torch.nn.Linear(columns, rows))
+    packed, stored, dense = {}, {}, {}
+    for name in ("0.weight", "1.weight"):
+        weight = model.get_parameter(name).detach().view(rows, columns)
+        one = quantize(weight, *choose_qparams(weight, granularity), granularity)
+        packed[name], parts = packed_tensors(name, one)
+        stored |= parts
+        dense[name] = one.dequantize()
+    bias = model[1].bias
+    ids, x = torch.tensor([[3, 0, 3], [1, 4, 2]]), torch.randn(7, columns)
+    pack_modules(model, packed, stored, kernels=True)
+    assert isinstance(model[1], Int4Linear) == (bits <= 4 and columns == 96)
+    with torch.no_grad():
+        assert torch.allclose(model[0](ids), dense["0.weight"][ids], atol=1e-6)
+        wanted = x @ dense["1.weight"].T + bias
+        assert (model[1](x) - wanted).norm() < (0.01 if bits <= 4 else 1e-5) * wanted.norm()

@@ -77,6 +77,12 @@ def test_quantizers_see_what_the_model_so_far_really_gives(folder, monkeypatch):
 
         handles = [m.register_forward_pre_hook(hook(n)) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
         block = block_of(weight)
+
+        def alike(x, hessian):
+            """Whether these are the inputs; their second moments may have been summed in BF16."""
+            exact = x.T @ x
+            return (exact - hessian).norm() < 5e-3 * exact.norm()
+
         now = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict({n: originals[n] if block and n.startswith(block) else t for n, t in now.items()})
         for batch in batches():
@@ -88,8 +94,7 @@ def test_quantizers_see_what_the_model_so_far_really_gives(folder, monkeypatch):
         matching = [
             name
             for name, parts in gathered.items()
-            if torch.cat(parts).shape[1] == inputs.hessian.shape[0]
-            and torch.allclose(torch.cat(parts).T @ torch.cat(parts), inputs.hessian, rtol=1e-3, atol=1e-3)
+            if torch.cat(parts).shape[1] == inputs.hessian.shape[0] and alike(torch.cat(parts), inputs.hessian)
         ]
         assert matching
         parts = torch.cat(gathered[matching[0]])

@@ -27,6 +27,7 @@ from tests.support.example_study import MS, finish_run
 TASKS = ["glue:rte", "glue:mrpc", "glue:stsb", "glue:wnli"]
 CONFIG = {"seed": [0, 1], "task": {"source": TASKS}, "quantization": {"bits": [8, 4]}}
 RESAMPLES = 100
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -167,6 +168,7 @@ def test_verdicts_totals_flips_and_flags_are_there(summary):
     flips = rows["rte"]["flips"]
     assert flips["n"] == 240
     assert flips["net"] == flips["wrong_to_right"] - flips["right_to_wrong"]
+    assert flips["cohens_g"] == flips["wrong_to_right"] / (flips["wrong_to_right"] + flips["right_to_wrong"]) - 0.5
     assert flips["net"] / 240 == pytest.approx(rows["rte"]["difference"])
     assert len(rows["rte"]["mcnemar_p_values"]) == 2
     parts = both[1]["decomposition"]
@@ -203,7 +205,7 @@ def test_tables_are_compact_and_hold_no_text(folder):
     count = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/predictions/*.parquet', union_by_name=true)")
     assert count.fetchall() == [(4 * 13 * 120,)]
     stored = predictions(folder, "stsb", "student-dqf", "4")
-    assert np.array_equal(stored["prediction"], np.stack(stored["logits"])[:, 0])
+    assert np.array_equal(stored["prediction"].astype(np.float32), np.stack(stored["logits"])[:, 0])
 
 
 def test_every_value_can_be_computed_again(folder, summary):
@@ -313,11 +315,23 @@ def test_the_command_analyses_shows_and_checks(settings, tmp_path, capsys):
 
 
 def test_every_key_is_documented(summary):
-    text = (Path(__file__).resolve().parents[2] / "docs" / "result-schema.md").read_text()
+    text = (ROOT / "docs" / "result-schema.md").read_text()
     block = summary["bits"]["4"]
     keys = {*summary, *block, *block["tasks"][0], *block["verdicts"]["H1"], *block["decomposition"]}
     plain = {key for key in keys if not key.endswith(("_low", "_high"))}
     assert [key for key in sorted(plain) if f"`{key}`" not in text] == []
+
+
+COMMITTED = [path.parent for path in sorted((ROOT / "results" / "reference").glob("**/summary.json"))]
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_committed_studies_follow_from_their_tables(folder):
+    assert check(folder) == []
+    for path in folder.glob("predictions/*.parquet"):
+        assert set(pd.read_parquet(path).columns) <= {
+            "condition", "task", "seed", "variant", "bits", "idx", "label", "prediction", "logits",
+        }  # fmt: skip
 
 
 def test_studies_need_no_torch():

@@ -86,6 +86,15 @@ def test_a_runs_own_config_is_a_sweep_of_one(tmp_path):
     assert [run.config for run in runs_of("--config", write(tmp_path, config.to_dict()))] == [config]
 
 
+def test_a_preset_in_a_file_is_filled_in_if_it_is_one(tmp_path):
+    both = runs_of("--config", write(tmp_path, {"preset": ["starter", "starter-cut"]}))
+    assert column(both, "student.model") == ["starter:minilm-l6", "teacher-layers"]
+    (mine,) = runs_of("--config", write(tmp_path, {"preset": "my-own", "seed": 3}))
+    assert (mine.config.preset, mine.config.seed) == ("my-own", 3)
+    with pytest.raises(UserError, match="did you mean `starter`"):
+        runs_of("--config", write(tmp_path, {"preset": ["startr", "starter-cut"]}))
+
+
 def test_overrides_reach_the_runs_they_match_and_yield_to_the_axes():
     plan = Plan(
         {"teacher": {"epochs": 3}},

@@ -90,7 +90,7 @@ def quantize_weight(
     hessian = damped(inputs.hessian / input_scale / input_scale.unsqueeze(1), 0.01)
     if config.rounding == "feedback":
         quantized = quantize_by_feedback(
-            scaled, granularity, hessian, act_order=True, scale_search=config.clip, refine_rounds=2
+            scaled, granularity, hessian, act_order=True, scale_search=config.clip, refine_rounds=1
         )
     else:
         importance = hessian.diagonal()

@@ -54,7 +54,7 @@ class GPTQConfig:
         advanced=True,
     )
     refine_rounds: int = setting(
-        2,
+        1,
         "Refinement rounds",
         "How often scales and codes are improved in turn afterwards; 0 is GPTQ as published.",
         minimum=0,
@@ -102,7 +102,7 @@ def quantize_weight(
 def quantize_by_feedback(
     weight: Tensor, granularity: Granularity, hessian: Tensor, act_order: bool, scale_search: bool, refine_rounds: int
 ) -> QuantizedWeight:
-    """Quantize by error feedback, then refine; all cores work on rows of their own.
+    """Quantize by error feedback, then refine.
 
     Args:
         weight: float (rows, columns).
@@ -115,19 +115,14 @@ def quantize_by_feedback(
     import torch
 
     from dqf.quant.refine import refine
-    from dqf.quant.rows import by_rows
 
     importance = hessian.diagonal()
     order = torch.arange(len(hessian), device=weight.device)
     if act_order:
         order = torch.argsort(importance, descending=True, stable=True)
     factor = _inverse_factor(hessian[order][:, order] if act_order else hessian)
-
-    def rows(part: Tensor) -> QuantizedWeight:
-        start = feed_errors_back(part, granularity, importance, factor, order if act_order else None, scale_search)
-        return refine(part, start, hessian, refine_rounds) if refine_rounds else start
-
-    return by_rows(weight.float(), rows)
+    start = feed_errors_back(weight, granularity, importance, factor, order if act_order else None, scale_search)
+    return refine(weight, start, hessian, refine_rounds) if refine_rounds else start
 
 
 def feed_errors_back(
