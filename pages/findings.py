@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, finding_sections, findings_view, method_note, verdict_cards
+from dqf.ui import components, finding_sections, findings_view, method_note, study_examples, verdict_cards
 
 studio, controls = components.start_page("Findings", "The paper's claims, tested on measured files.")
 chosen = findings_view.choose(studio, controls)
@@ -20,4 +20,5 @@ finding_sections.decomposition(part, bits)
 findings_view.first_table(part)
 findings_view.second_table(part, bits)
 finding_sections.settings(study)
+study_examples.show(study, part, studio.settings)
 method_note.show(study, part)

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from dqf.store.db import Store
 
 NEEDED = frozenset({"idx", "label", "prediction", "logits"})
-SELECT = """
-    run_id, variant_id, task, idx::BIGINT AS idx, label::DOUBLE AS label, prediction::DOUBLE AS prediction,
-    logits::FLOAT[] AS logits,
+FIGURES = """
+    idx::BIGINT AS idx, label::DOUBLE AS label, prediction::DOUBLE AS prediction, logits::FLOAT[] AS logits,
     CASE WHEN len(logits) > 1 THEN 1 / list_sum(list_transform(logits, lambda x: exp(x - list_max(logits)))) END
         AS confidence
 """
-"""What every view of predictions selects from rows of files."""
+"""What every view of predictions selects from rows of files, besides whose they are."""
+SELECT = f"run_id, variant_id, task, {FIGURES}"
 
 
 @dataclass(frozen=True)

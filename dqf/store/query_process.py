@@ -11,7 +11,9 @@ with its length before it. stdout: the line `ready`, then a JSON line, then the 
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import os
 import resource
 import signal
@@ -28,24 +30,36 @@ import pyarrow.fs as pafs
 
 from dqf.errors import UserError
 from dqf.store import query_rules
-from dqf.store.predictions import SELECT
+from dqf.store.predictions import FIGURES, SELECT
+from dqf.store.snapshot import PREDICTIONS, STUDY_KEYS, STUDY_PREDICTIONS
 
 ADDRESS_SPACE_BYTES = 4_000_000_000
 CPU_SECONDS = 60
 IDLE_SECONDS = 900
 BATCH_ROWS = 1000
-ROWS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("variant_id", pa.string()),
-        ("run_task", pa.string()),
-        ("task", pa.string()),
-        ("idx", pa.int64()),
-        ("label", pa.float64()),
-        ("prediction", pa.float64()),
-        ("logits", pa.list_(pa.float32())),
-    ]
-)
+_FIGURES = [
+    ("idx", pa.int64()),
+    ("label", pa.float64()),
+    ("prediction", pa.float64()),
+    ("logits", pa.list_(pa.float32())),
+]
+_TEXT, _NUMBER = pa.string(), pa.int64()
+ROWS = {
+    PREDICTIONS: pa.schema([*((name, _TEXT) for name in ("run_id", "variant_id", "run_task", "task")), *_FIGURES]),
+    STUDY_PREDICTIONS: pa.schema(
+        [
+            *((name, _TEXT) for name in ("study", "condition", "task", "variant", "bits")),
+            ("seed", _NUMBER),
+            *_FIGURES,
+        ]
+    ),
+}
+"""Columns of the files of each lazy table, and what is the same in a whole file."""
+VIEWS = {
+    PREDICTIONS: f"""SELECT {SELECT} FROM (
+        SELECT * REPLACE (coalesce(task, run_task) AS task) FROM rows_of_{PREDICTIONS})""",  # noqa: S608
+    STUDY_PREDICTIONS: f"SELECT {STUDY_KEYS}, {FIGURES} FROM rows_of_{STUDY_PREDICTIONS}",  # noqa: S608
+}
 
 
 def confine_process() -> None:
@@ -63,13 +77,13 @@ def confine_process() -> None:
 
 
 def open_confined(
-    tables: Mapping[str, pa.Table], files: Sequence[Mapping[str, str]], limits: Mapping[str, int]
+    tables: Mapping[str, pa.Table], files: Mapping[str, Sequence[Mapping[str, str]]], limits: Mapping[str, int]
 ) -> duckdb.DuckDBPyConnection:
     """Return a database in memory that holds the tables and nothing else, and can reach nothing else.
 
     Args:
         tables: copied into it.
-        files: run_id, variant_id, task and path of predictions; read when a query asks for them.
+        files: by lazy table (`VIEWS`), the path of each file and what is the same in all its rows.
         limits: memory_mb, time_ms.
     """
     connection = duckdb.connect(
@@ -79,11 +93,9 @@ def open_confined(
         connection.register("incoming", table)
         connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM incoming')  # noqa: S608 - names of our own
         connection.unregister("incoming")
-    connection.register("prediction_rows", _dataset(files))
-    connection.execute(
-        f"""CREATE VIEW predictions AS SELECT {SELECT}
-            FROM (SELECT * REPLACE (coalesce(task, run_task) AS task) FROM prediction_rows)"""  # noqa: S608
-    )
+    for name, found in files.items():
+        connection.register(f"rows_of_{name}", _dataset(found, ROWS[name]))
+        connection.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
     for setting, value in (
         ("memory_limit", f"'{limits['memory_mb']}MB'"),
         ("max_execution_time", str(limits["time_ms"])),
@@ -101,21 +113,16 @@ def open_confined(
     return connection
 
 
-def _dataset(files: Sequence[Mapping[str, str]]) -> ds.Dataset:
-    """Return the predictions as a lazy table; a filter on runs or variants opens only their files."""
+def _dataset(files: Sequence[Mapping[str, str]], schema: pa.Schema) -> ds.Dataset:
+    """Return files as a lazy table; a filter on what is the same in a file opens only the files that pass."""
     kind, disk = ds.ParquetFileFormat(), pafs.LocalFileSystem()
-    fragments = [
-        kind.make_fragment(
-            one["path"],
-            disk,
-            partition_expression=(ds.field("run_id") == one["run_id"])
-            & (ds.field("variant_id") == one["variant_id"])
-            & (ds.field("run_task") == one["task"]),
-        )
-        for one in files
-        if os.path.isfile(one["path"])
-    ]
-    return ds.FileSystemDataset(fragments, ROWS, kind, disk)
+    fragments = []
+    for one in files:
+        if os.path.isfile(one["path"]):
+            same = [ds.field(name) == value for name, value in one.items() if name != "path"]
+            whole = functools.reduce(operator.and_, same)
+            fragments.append(kind.make_fragment(one["path"], disk, partition_expression=whole))
+    return ds.FileSystemDataset(fragments, schema, kind, disk)
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str, limits: Mapping[str, int]) -> tuple[pa.Table, bool]:
@@ -181,7 +188,7 @@ def main() -> None:
     table = pa.table({})
     started = time.monotonic()
     try:
-        query_rules.check(connection, request["sql"], [*tables, "predictions"])
+        query_rules.check(connection, request["sql"], [*tables, *request["files"]])
         table, head["more"] = answer(connection, request["sql"], limits)
     except UserError as error:
         head["error"] = str(error)

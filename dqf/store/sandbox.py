@@ -156,11 +156,7 @@ def _kill_after(process: subprocess.Popen[bytes], seconds: float, late: threadin
 
 
 def _send(pipe: IO[bytes], snapshot: Snapshot, sql: str, limits: Limits) -> None:
-    files = [
-        {"run_id": one.run_id, "variant_id": one.variant_id, "task": one.task, "path": str(one.path)}
-        for one in snapshot.files
-    ]
-    head = {"sql": sql, "limits": asdict(limits), "tables": list(snapshot.tables), "files": files}
+    head = {"sql": sql, "limits": asdict(limits), "tables": list(snapshot.tables), "files": snapshot.files}
     with contextlib.suppress(BrokenPipeError):  # what it says on stdout tells more
         pipe.write(json.dumps(head).encode() + b"\n")
         for table in snapshot.tables.values():

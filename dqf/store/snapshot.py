@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dqf.store.db import Store
-from dqf.store.predictions import PredictionFile, prediction_files
+from dqf.store.predictions import prediction_files
 
-PREDICTIONS = "predictions"
+PREDICTIONS, STUDY_PREDICTIONS, STUDY_VARIANTS = "predictions", "study_predictions", "study_variants"
+STUDY_KEYS = "study, condition, task, seed, variant, bits"
+_LAZY = {
+    PREDICTIONS: ("run_id", "variant_id", "task"),
+    STUDY_PREDICTIONS: tuple(STUDY_KEYS.split(", ")),
+}
+_FIGURES = {"idx": "bigint", "label": "double", "prediction": "double", "logits": "float[]", "confidence": "double"}
 _SQL = {
     "runs": """SELECT run_id, state, created, finished, preset, task, teacher, student, quantizer, bits, seed,
                       hardware, threads, baseline_runtime, reference, error, config_json, environment_json
@@ -27,6 +36,8 @@ SENTENCES = {
     "scores": "One row per run, variant and task, with n and the 95 % interval.",
     "stages": "One row per run and stage: seconds, and whether it came from the cache.",
     PREDICTIONS: "One row per run, variant and evaluated example.",
+    STUDY_VARIANTS: "One row per study, run and variant.",
+    STUDY_PREDICTIONS: "One row per study, variant, seed and evaluated example.",
 }
 """The tables of a query, and what they hold."""
 MEANINGS = {
@@ -36,6 +47,7 @@ MEANINGS = {
     "ci95_high": "upper end of the 95 % interval",
     "ci95_low": "lower end of the 95 % interval",
     "ci_method": "wilson or bootstrap",
+    "condition": "what was varied besides task and seed",
     "compression_ratio": "teacher's FP16 file / this file",
     "confidence": "softmax probability of the prediction",
     "config_json": "every setting of the run",
@@ -71,26 +83,62 @@ class Snapshot:
 
     Attributes:
         tables: by name.
-        files: with predictions.
+        files: by name of a table that is read when a query asks for it, the path of each file and what is the
+            same in all its rows.
     """
 
     tables: Mapping[str, pa.Table]
-    files: tuple[PredictionFile, ...]
+    files: Mapping[str, list[dict[str, str]]]
 
 
-def take(store: Store) -> Snapshot:
-    """Return what a query can read now."""
+def take(store: Store, studies: Sequence[Path] = ()) -> Snapshot:
+    """Return what a query can read now.
+
+    Args:
+        store: the store.
+        studies: folders of studies; tables of theirs are there only if one can be read.
+    """
     with store.cursor() as cursor:
         tables = {name: cursor.sql(sql).to_arrow_table() for name, sql in _SQL.items()}
-    return Snapshot(tables, tuple(prediction_files(store)))
+    files = {
+        PREDICTIONS: [
+            {"path": str(one.path), "run_id": one.run_id, "variant_id": one.variant_id, "run_task": one.task}
+            for one in prediction_files(store)
+        ]
+    }
+    variants, found = _studies(studies)
+    if variants:
+        tables[STUDY_VARIANTS] = pa.concat_tables(variants, promote_options="permissive")
+        files[STUDY_PREDICTIONS] = found
+    return Snapshot(tables, files)
 
 
-def columns(store: Store) -> dict[str, list[tuple[str, str, str]]]:
+def _studies(folders: Sequence[Path]) -> tuple[list[pa.Table], list[dict[str, str]]]:
+    """Return the variants of each study that can be read, and the files of its predictions."""
+    variants, files = [], []
+    for folder in folders:
+        try:
+            table = pq.read_table(folder / "variants.parquet")
+        except (OSError, ValueError):  # ArrowInvalid is a ValueError
+            continue
+        name = pa.array([folder.name] * table.num_rows, pa.string())
+        variants.append(table.add_column(0, "study", name))
+        files += [
+            {"path": str(path), "study": folder.name} for path in sorted((folder / "predictions").glob("*.parquet"))
+        ]
+    return variants, files
+
+
+def columns(snapshot: Snapshot) -> dict[str, list[tuple[str, str, str]]]:
     """Return (name, type, meaning) of the columns of every table a query can read."""
-    described = {**_SQL, PREDICTIONS: "SELECT * FROM predictions"}
-    found = {}
-    with store.cursor() as cursor:
-        for name, sql in described.items():
-            rows = cursor.execute(f"DESCRIBE {sql}").fetchall()
-            found[name] = [(row[0], str(row[1]).lower(), MEANINGS.get(row[0], "")) for row in rows]
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    with duckdb.connect(":memory:") as connection:
+        for name in SENTENCES:
+            if name in snapshot.tables:
+                connection.register("described", snapshot.tables[name].slice(0, 0))
+                rows = connection.execute("DESCRIBE described").fetchall()
+                found[name] = [(row[0], str(row[1]).lower(), MEANINGS.get(row[0], "")) for row in rows]
+            elif name in snapshot.files:
+                types = {key: "bigint" if key == "seed" else "varchar" for key in _LAZY[name]} | _FIGURES
+                found[name] = [(key, kind, MEANINGS.get(key, "")) for key, kind in types.items()]
     return found

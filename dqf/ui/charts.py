@@ -79,9 +79,16 @@ def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figur
     figure.update_xaxes(title=axis.label, range=[0, 1.35 * largest], zeroline=False)
     figure.update_yaxes(
         tickvals=rows,
-        ticktext=[html.escape(name) for name in frame["name"]],
+        ticktext=[html.escape(name) for name in _names(frame)],
         range=[len(frame) - 0.5, -0.5],
         automargin=True,
         showgrid=False,
     )
     return figure
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    """Return the variants' names, with the end of the run's id where two would be the same."""
+    twice = frame["name"].duplicated(keep=False)
+    ends = frame["key"].str.partition("/")[0].str.rpartition("-")[2]
+    return list((frame["name"] + " · " + ends).where(twice, frame["name"]))

@@ -1,8 +1,9 @@
-"""Compare: read the examples that two variants answer differently."""
+"""Read the examples that two variants answer differently: on Compare, and on Findings for studies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -24,6 +25,21 @@ HELP = {
 }
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the explorer needs to know besides predictions.
+
+    Attributes:
+        labels: name of each variant by key.
+        classes: from a key to the names of its task's classes, empty for numbers.
+        texts: from a key to the texts it was scored on; raises UserError where they are not to be had.
+    """
+
+    labels: Mapping[str, str]
+    classes: Callable[[str], Sequence[str]]
+    texts: Callable[[str], pd.DataFrame]
+
+
 @st.fragment
 def show(studio: Studio, rows: pd.DataFrame) -> None:
     """Render the flip explorer over the chosen variants; nothing if no two can be compared."""
@@ -32,10 +48,23 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
     if not groups:
         return
     st.subheader("What changed: read the examples", anchor=False)
-    labels = short_names(rows)
-    first, second = _pick(groups, labels)
-    facts = scored.task_facts(studio, first.key.partition("/")[0])
-    names = [str(name) for name in facts.get("labels") or ()] if flips.is_classification(first) else []
+    source = Source(
+        short_names(rows),
+        lambda key: [str(name) for name in scored.task_facts(studio, key.partition("/")[0]).get("labels") or ()],
+        lambda key: scored.texts(studio, key.partition("/")[0]),
+    )
+    explore(groups, source)
+
+
+def explore(groups: list[list[Scored]], source: Source) -> None:
+    """Render counts, filter and examples of two variants that people pick.
+
+    Args:
+        groups: variants by the examples they were scored on, at least two in each.
+        source: names and texts.
+    """
+    first, second = _pick(groups, source.labels)
+    names = list(source.classes(first.key)) if flips.is_classification(first) else []
     frame = flips.changed(first, second)
     _counts(first, frame)
     if frame.empty:
@@ -43,7 +72,7 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
         return
     texts = None
     try:
-        texts = scored.texts(studio, first.key.partition("/")[0])
+        texts = source.texts(first.key)
         if len(texts) <= int(frame["idx"].max()):
             raise UserError(f"every prediction needs a text: the data holds {len(texts)} examples, fewer than the run.")
     except UserError as error:
@@ -56,10 +85,10 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
     if kept.empty:
         st.caption("No example changed in this way.")
         return
-    _examples(flips.with_texts(kept.reset_index(drop=True), texts), names, labels, first, second)
+    _examples(flips.with_texts(kept.reset_index(drop=True), texts), names, source.labels, first, second)
 
 
-def _pick(groups: list[list[Scored]], labels: dict[str, str]) -> tuple[Scored, Scored]:
+def _pick(groups: list[list[Scored]], labels: Mapping[str, str]) -> tuple[Scored, Scored]:
     known = {one.key: (one, group) for group in groups for one in group}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first_key = st.selectbox(
@@ -113,7 +142,9 @@ def _filter(first: Scored, frame: pd.DataFrame) -> str:
     return chosen or ALL
 
 
-def _examples(frame: pd.DataFrame, names: Sequence[str], labels: dict[str, str], first: Scored, second: Scored) -> None:
+def _examples(
+    frame: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str], first: Scored, second: Scored
+) -> None:
     table = readable(frame, names)
     state = st.dataframe(
         table,

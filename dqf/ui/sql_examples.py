@@ -14,6 +14,7 @@ class Example:
         sql: the query.
         chart: Bars, Points or Lines; empty for the table alone.
         x, y, color: columns of the chart.
+        needs: a table that is not always there.
     """
 
     title: str
@@ -22,6 +23,7 @@ class Example:
     x: str = ""
     y: str = ""
     color: str = ""
+    needs: str = ""
 
 
 EXAMPLES = (
@@ -119,5 +121,19 @@ ORDER BY seconds DESC""",
 FROM runs
 WHERE state = 'succeeded'
 ORDER BY run_id DESC""",
+    ),
+    Example(
+        "Studies: accuracy by seed",
+        """SELECT study, condition, task, variant, bits, seed,
+       avg((label = prediction)::INT) AS accuracy, count(*) AS n
+FROM study_predictions
+WHERE confidence IS NOT NULL
+GROUP BY ALL
+ORDER BY ALL""",
+        "Points",
+        "task",
+        "accuracy",
+        "variant",
+        "study_predictions",
     ),
 )

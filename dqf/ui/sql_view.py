@@ -10,6 +10,7 @@ import streamlit as st
 
 from dqf.errors import UserError
 from dqf.store import sandbox, snapshot
+from dqf.study.files import SUMMARY, study_folders
 from dqf.ui import components, sql_chart
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG
@@ -24,7 +25,8 @@ LIMITS = sandbox.Limits()
 
 def editor(studio: Studio) -> None:
     """Render examples, the editor and the button that asks; keep the answer for the session."""
-    titles = {one.title: one for one in EXAMPLES}
+    readable = {*_snapshot(studio).tables, *_snapshot(studio).files}
+    titles = {one.title: one for one in EXAMPLES if not one.needs or one.needs in readable}
     st.session_state.setdefault(EDITOR, EXAMPLES[0].sql)
     st.selectbox(
         "Examples",
@@ -62,10 +64,12 @@ def _ask(studio: Studio, sql: str) -> None:
 
 
 def _snapshot(studio: Studio) -> snapshot.Snapshot:
-    key = (str(studio.store.path), studio.store.revision)
+    folders = study_folders(studio.settings)
+    stamps = tuple((str(folder), (folder / SUMMARY).stat().st_mtime_ns) for folder in folders)
+    key = (str(studio.store.path), studio.store.revision, stamps)
     kept = st.session_state.get("sql_snapshot")
     if kept is None or kept[0] != key:
-        kept = (key, snapshot.take(studio.store))
+        kept = (key, snapshot.take(studio.store, folders))
         st.session_state["sql_snapshot"] = kept
     found: snapshot.Snapshot = kept[1]
     return found
@@ -73,7 +77,7 @@ def _snapshot(studio: Studio) -> snapshot.Snapshot:
 
 def schema(studio: Studio) -> None:
     """Render the tables with their columns."""
-    tables = snapshot.columns(studio.store)
+    tables = snapshot.columns(_snapshot(studio))
     name = st.selectbox("Tables", list(tables), key="sql_table")
     rows = tables[name]
     st.caption(snapshot.SENTENCES[name])

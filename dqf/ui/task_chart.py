@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -32,6 +33,7 @@ def task_bars(frame: pd.DataFrame) -> go.Figure:
     """
     values = 100 * numbers(frame, "value")
     low, high = 100 * numbers(frame, "ci95_low"), 100 * numbers(frame, "ci95_high")
+    least = float(np.nanmin([*values, *low, 0.0]))
     twice = frame.duplicated(["task", "name"], keep=False)
     names = frame["label"].where(twice, frame["name"])
     figure = go.Figure()
@@ -78,7 +80,7 @@ def task_bars(frame: pd.DataFrame) -> go.Figure:
         cliponaxis=False,
     )
     figure.update_layout(height=60 + 27 * int(at + 1), margin=MARGIN, showlegend=False)
-    figure.update_xaxes(title="Score (%), 95 % interval", range=[min(0.0, float(min(low.min(), 0))), 112])
+    figure.update_xaxes(title="Score (%), 95 % interval", range=[least, 112])
     figure.update_yaxes(
         tickvals=places,
         ticktext=[html.escape(str(name)) for name in names],

@@ -26,6 +26,10 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
     table["p90 (ms)"] = part["latency_ms_p90"]
     table["× faster"] = part["speedup"]
     table["Retention (%)"] = 100 * part["retention"]
+    table["Retention 95 % CI"] = [
+        fmt.UNKNOWN if low == high else _range(low, high)
+        for low, high in zip(part["retention_ci95_low"], part["retention_ci95_high"], strict=True)
+    ]
     by_task = scores.assign(key=scores["run_id"] + "/" + scores["variant_id"])
     for task in dict.fromkeys(by_task[by_task["key"].isin(part["key"])]["task"]):
         rows = by_task[by_task["task"] == task].set_index("key")
@@ -85,6 +89,10 @@ def _interval(rows: pd.DataFrame, key: str) -> str:
     if key not in rows.index:
         return fmt.UNKNOWN
     low, high = (float(rows[end].to_numpy(dtype=float)[rows.index.get_loc(key)]) for end in ("ci95_low", "ci95_high"))
+    return _range(low, high)
+
+
+def _range(low: Any, high: Any) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}" if fmt.known(low) and fmt.known(high) else fmt.UNKNOWN
 
 

@@ -116,3 +116,17 @@ def test_missing_predictions_are_a_sentence(open_page, filled):
     assert not app.exception
     assert "Not every variant's predictions can be read." in everything(app)
     assert table_with(app, "p, corrected")["Variant"].tolist() == ["Student-DQF 2-bit GPTQ"]
+
+
+def test_every_score_and_retention_has_its_interval(open_page, filled):
+    app = open_page("compare", pick=picks(filled["new"], *THREE))
+    table = tables(app)[0]
+    result = json.loads((filled["new"] / "result.json").read_text())
+    by_id = {variant["variant_id"]: variant for variant in result["variants"]}
+    for column, low, high in (
+        ("Retention 95 % CI", "retention_ci95_low", "retention_ci95_high"),
+        ("bbc-headlines 95 % CI", "ci95_low", "ci95_high"),
+    ):
+        row = by_id[THREE[2]] if low.startswith("retention") else by_id[THREE[2]]["tasks"]["bbc-headlines"]
+        assert table[column][2] == f"{100 * row[low]:.1f}–{100 * row[high]:.1f}"
+    assert table["Retention 95 % CI"][0] == "–"

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from dqf.config import RunConfig
+from dqf.data.load import load_task
+from dqf.errors import UserError
+from dqf.settings import load_settings
+from dqf.ui import flips, study_examples
+from dqf.ui.studies import load
 from tests.app.conftest import everything
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
@@ -100,3 +108,45 @@ def test_a_study_without_a_common_bit_width_still_shows(open_page, filled_studie
     app = open_page("findings", study="heat")
     assert not app.exception
     assert "Tests need all five variants" in everything(app)
+
+
+def test_examples_that_flipped_in_a_study_are_counted_and_shown(open_page, filled_studies):
+    app = open_page("findings", {"study_examples_reference": True})
+    assert not app.exception
+    assert "What changed" not in everything(app)
+    app.selectbox(key="study_task_reference").select("rte").run()
+    app.selectbox(key="study_seed_reference").select(1).run()
+    app.selectbox(key="flip_from").select("teacher").run()
+    app.selectbox(key="flip_to_teacher").select("student-dqf@4").run()
+    assert not app.exception
+    frame = pd.read_parquet(filled_studies / "reference" / "predictions" / "rte.parquet").set_index("idx")
+    teacher = frame[frame["variant"] == "teacher"]
+    other = frame[(frame["variant"] == "student-dqf") & (frame["bits"] == "4") & (frame["seed"] == 1)]
+    lost = (teacher["prediction"] == teacher["label"]) & (other["prediction"] != other["label"])
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values[flips.LOST] == str(int(lost.sum()))
+    assert set(table_with(app, "Confidence, to")["True label"]) <= {"entailment", "not_entailment"}
+    assert "The texts cannot be shown on this machine" in everything(app)
+
+
+def test_texts_of_a_study_are_found_by_its_plan_and_only_if_they_are_its_own(settings, studies, tmp_path, monkeypatch):
+    study = load(studies / "reference", settings)
+    config = study_examples.config_of(study, "glue:rte")
+    assert config["task"]["source"] == "glue:rte"
+    with pytest.raises(UserError, match=r"has no run of glue:cola"):
+        study_examples.config_of(study, "glue:cola")
+    with pytest.raises(UserError, match="cannot be read"):
+        study_examples.config_of(replace(study, facts={"plan": 3}), "glue:rte")
+    folder = tmp_path / "data" / "glue" / "rte"
+    folder.mkdir(parents=True)
+    rows = pd.DataFrame({"sentence1": [f"a {i}" for i in range(60)], "sentence2": "b", "label": [0, 1] * 30})
+    for split in ("train", "validation"):
+        rows.to_parquet(folder / f"{split}.parquet")
+    monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path / "data"))
+    here = load_settings()
+    with pytest.raises(UserError, match="must be the run's own"):
+        study_examples._texts(study, "rte", here)
+    facts = json.loads(json.dumps(dict(study.facts)))
+    facts["tasks"]["rte"]["data_sha256"] = load_task(RunConfig.from_dict(config), here).fingerprint()
+    texts = study_examples._texts(replace(study, facts=facts), "rte", here)
+    assert texts["text"].tolist() == rows["sentence1"].tolist()

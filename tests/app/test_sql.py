@@ -14,6 +14,7 @@ from dqf.ui import sql_chart
 from dqf.ui.sql_examples import EXAMPLES
 from tests.app.conftest import everything
 from tests.support.example_runs import write_example_run
+from tests.support.example_studies import write_example_study
 
 
 def ask(app, sql):
@@ -63,6 +64,15 @@ def test_text_from_runs_is_never_markdown(open_page, filled):
     assert not any("example.org" in str(value) for value in markdown)
 
 
+def test_studies_bring_tables_and_an_example(open_page, settings):
+    assert "Studies: accuracy by seed" not in open_page("sql").selectbox(key="sql_example").options
+    write_example_study(settings.results_dir / "studies" / "mine")
+    app = open_page("sql")
+    assert app.selectbox(key="sql_table").options[-2:] == ["study_variants", "study_predictions"]
+    app = ask(app, "SELECT DISTINCT study FROM study_predictions")
+    assert app.dataframe[-1].value["study"].tolist() == ["mine"]
+
+
 def test_the_schema_lists_every_table(open_page, filled):
     app = open_page("sql")
     assert app.selectbox(key="sql_table").options == ["runs", "variants", "scores", "stages", "predictions"]
@@ -81,7 +91,8 @@ def taken(tmp_path_factory):
     write_example_run(settings.runs_dir, task="stsb", n=60, age_seconds=900)
     store = Store.open(settings)
     sync(store, settings)
-    taken = snapshot.take(store)
+    study = write_example_study(tmp_path_factory.mktemp("studies") / "mine")
+    taken = snapshot.take(store, [study])
     store.close()
     return taken
 

@@ -13,6 +13,7 @@ from dqf.ui import frames, theme
 from dqf.ui.axes import COSTS, LATENCY, QUALITIES, RETENTION, SCORE, SIZE
 from dqf.ui.charts import bars, loss_curves
 from dqf.ui.frontier_chart import frontier, frontier_3d
+from dqf.ui.task_chart import by_task, task_bars
 
 NAN = float("nan")
 
@@ -185,3 +186,41 @@ def test_mixed_precision_is_told_from_uniform_bits_by_name():
 
     assert name_of("Student-DQF", 3.0, "GPTQ") == "Student-DQF 3-bit GPTQ"
     assert name_of("Student-DQF", 3.0, "GPTQ", mixed=True) == "Student-DQF mixed 3-bit GPTQ"
+
+
+def test_bars_of_equal_names_are_told_apart_by_their_run():
+    names = list(bars(table(), SIZE).layout.yaxis.ticktext)
+    assert names[0] == "Teacher · aaaa"
+    assert len(set(names)) == len(names)
+    assert list(bars(table().head(2), SIZE).layout.yaxis.ticktext) == ["Teacher", "Student-FT"]
+
+
+def test_bars_by_task_hold_every_score_and_name_task_metric_and_n():
+    rows = table().head(3)
+    scores = pd.DataFrame(
+        [
+            {
+                "run_id": row["run_id"],
+                "variant_id": row["variant_id"],
+                "variant": row["variant"],
+                "bits": row["bits"],
+                "task": task,
+                "metric": "accuracy",
+                "value": row["score"] - less,
+                "n": 400,
+                "ci95_low": NAN if task == "b" else row["score"] - 0.05,
+                "ci95_high": NAN if task == "b" else row["score"] + 0.05,
+            }
+            for task, less in (("<b>a</b>", 0.0), ("b", 1.2))
+            for row in rows.to_dict("records")
+        ]
+    )
+    frame = by_task(rows, scores)
+    figure = task_bars(frame)
+    np.testing.assert_allclose(figure.data[0].x, 100 * frame["value"])
+    assert len(set(figure.data[0].y)) == 6
+    assert [note.text for note in figure.layout.annotations] == [
+        "<b>&lt;b&gt;a&lt;/b&gt;</b> · accuracy, n 400",
+        "<b>b</b> · accuracy, n 400",
+    ]
+    assert figure.layout.xaxis.range[0] < -20

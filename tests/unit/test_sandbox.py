@@ -1,6 +1,7 @@
 """Free queries: what they may ask, and every way out that was tried."""
 
 import http.server
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dqf.store import query_process, query_rules, sandbox, snapshot
 from dqf.store.db import Store
 from dqf.store.ingest import sync
 from tests.support.example_runs import write_example_run
+from tests.support.example_studies import write_example_study
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = sandbox.Limits(time_ms=4000, memory_mb=300)
@@ -48,11 +50,7 @@ def taken(folder):
 @pytest.fixture
 def confined(taken):
     """Return DuckDB as a query gets it, without the judge of queries before it."""
-    files = [
-        {"run_id": one.run_id, "variant_id": one.variant_id, "task": one.task, "path": str(one.path)}
-        for one in taken.files
-    ]
-    connection = query_process.open_confined(taken.tables, files, asdict(LIMITS))
+    connection = query_process.open_confined(taken.tables, taken.files, asdict(LIMITS))
     yield connection
     connection.close()
 
@@ -156,7 +154,7 @@ REFUSED = {
     "SELECT (SELECT any_value(value) FROM duckdb_settings())": "cannot use duckdb_settings()",
     "SELECT * FROM pg_settings": "a query can read runs,",
     "SELECT * FROM information_schema.tables": "a query can read runs,",
-    "SELECT * FROM prediction_rows": "a query can read runs,",
+    "SELECT * FROM rows_of_predictions": "a query can read runs,",
     "SELECT * FROM query('SELECT * FROM duckdb_settings()')": "cannot use query()",
     "SELECT * FROM query_table('duckdb_settings')": "cannot use query_table()",
     "SELECT * FROM json_execute_serialized_sql('{{}}')": "cannot use json_execute_serialized_sql()",
@@ -199,7 +197,7 @@ def address():
 
 
 def _filled(sql, folder, taken, port=0):
-    return sql.format(folder=folder, predictions=taken.files[0].path, port=port)
+    return sql.format(folder=folder, predictions=taken.files[snapshot.PREDICTIONS][0]["path"], port=port)
 
 
 @pytest.mark.parametrize(("sql", "reason"), REFUSED.items())
@@ -341,23 +339,58 @@ def test_a_run_deleted_after_the_snapshot_costs_only_its_rows(taken, folder, tmp
     sync(store, settings)
     own = snapshot.take(store)
     store.close()
-    gone = own.files[0].run_id
+    files = own.files[snapshot.PREDICTIONS]
+    gone = files[0]["run_id"]
     shutil.rmtree(settings.runs_dir / gone)
     found = sandbox.ask(own, "SELECT DISTINCT run_id FROM predictions").table.column("run_id").to_pylist()
-    assert found == [one for one in {file.run_id for file in own.files} if one != gone]
+    assert found == [one for one in {file["run_id"] for file in files} if one != gone]
 
 
-def test_columns_are_those_that_queries_see(taken, folder):
-    settings = load_settings(folder / "results")
-    store = Store.open(settings)
-    described = snapshot.columns(store)
-    store.close()
+def test_columns_are_those_that_queries_see(studied):
+    described = snapshot.columns(studied)
     assert list(described) == list(snapshot.SENTENCES)
     for name, rows in described.items():
-        if name in taken.tables:
-            assert [row[0] for row in rows] == taken.tables[name].column_names
+        answer = sandbox.ask(studied, f"DESCRIBE SELECT * FROM {name}").table.to_pydict()
+        assert [row[0] for row in rows] == answer["column_name"]
+        assert [row[1] for row in rows] == [kind.lower() for kind in answer["column_type"]]
     used = {row[0] for rows in described.values() for row in rows}
     assert set(snapshot.MEANINGS) <= used
+
+
+@pytest.fixture(scope="module")
+def studied(folder, tmp_path_factory):
+    """Return what queries read beside two studies, one of them broken."""
+    mine = write_example_study(tmp_path_factory.mktemp("studies") / "mine")
+    broken = tmp_path_factory.mktemp("broken")
+    (broken / "variants.parquet").write_bytes(b"no")
+    settings = load_settings(folder / "results")
+    store = Store.open(settings)
+    sync(store, settings)
+    taken = snapshot.take(store, [mine, broken])
+    store.close()
+    return taken
+
+
+def test_predictions_of_studies_give_the_scores_of_their_summary(studied):
+    path = Path(studied.files[snapshot.STUDY_PREDICTIONS][0]["path"]).parents[1]
+    summary = json.loads((path / "summary.json").read_text())
+    frame = sandbox.ask(
+        studied,
+        """SELECT task, avg((label = prediction)::INT) AS accuracy, count(*) AS n, avg(confidence) AS confidence
+           FROM study_predictions JOIN study_variants USING (study, condition, task, seed, variant, bits)
+           WHERE study = 'mine' AND variant = 'student-dqf' AND bits = '4' AND metric = 'accuracy' GROUP BY task""",
+    ).table.to_pandas()
+    rows = {row["task"]: row for row in summary["bits"]["4"]["tasks"] if row["metric"] == "accuracy"}
+    assert set(frame["task"]) == set(rows)
+    for row in frame.to_dict("records"):
+        assert row["accuracy"] == pytest.approx(rows[row["task"]]["score"])
+        assert row["n"] == rows[row["task"]]["n"] * len(rows[row["task"]]["seeds"])
+        assert 0.5 < row["confidence"] <= 1
+
+
+def test_without_studies_their_tables_are_unknown(taken):
+    with pytest.raises(UserError, match="a query can read runs, variants, scores, stages, predictions: got"):
+        sandbox.ask(taken, "SELECT * FROM study_predictions")
 
 
 def test_queries_import_neither_torch_nor_streamlit():
