@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.models.layer_pairs import feature_plan, needs_features
 from dqf.settings import Settings
 
 WORDS_TO_TOKENS = 1.4
@@ -102,6 +103,11 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         seconds += _inference_s(student, runs * work.eval_rows, work, settings)
         memory = max(memory, RUNTIME_BYTES + 16 * student.params)
         disk += student.params * (12 + 4 * forms)
+    if teacher is not None and student is not None and needs_features(config):
+        plan = feature_plan(config, teacher.layers, student.layers)
+        per_row = len(plan.teacher_layers) * teacher.hidden + plan.attention * work.tokens_per_row**2
+        disk += int(2 * per_row * work.train_rows)
+        seconds += _inference_s(teacher, work.train_rows, work, settings)
     return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
 
 
