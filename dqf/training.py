@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.errors import Cancelled, UserError
+from dqf.memory import PeakMemory
 from dqf.models.device import autocast
 from dqf.models.loading import takes_token_types
 from dqf.progress import Reporter
@@ -86,16 +87,19 @@ def train(
         reporter: receives step, loss and learning rate.
 
     Returns:
-        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, and `train_seconds` over all attempts
-        (but for what was lost since an attempt's last checkpoint).
+        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, `train_seconds` over all attempts
+        (but for what was lost since an attempt's last checkpoint), `trained_params` of the model, and
+        `peak_memory_bytes` of the last attempt (the process's, or the GPU's).
 
     Raises:
         UserError: the loss is not finite.
         Cancelled: the run was asked to stop; the checkpoint has been written.
     """
+    memory = PeakMemory(device)
     nn.Module.to(model, device).train()
     own = loss_of.to(device) if isinstance(loss_of, StateLoss) else None
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    trained_params = sum(weight.numel() for weight in weights)
     weights += own.parameters() if own is not None else []
     decayed = [weight for weight in weights if weight.ndim > 1]
     plain = [weight for weight in weights if weight.ndim <= 1]
@@ -155,6 +159,8 @@ def train(
         "loss": sum(last) / max(len(last), 1),
         "tokens_per_second": tokens / max(time.monotonic() - began, 1e-9),
         "train_seconds": earlier_s + time.monotonic() - began,
+        "trained_params": float(trained_params),
+        "peak_memory_bytes": float(memory.bytes()),
     }
 
 

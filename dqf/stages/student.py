@@ -24,6 +24,7 @@ from dqf.models.loading import (
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._matching import MatchingLoss
+from dqf.stages._tuning import key_facts, prepare
 from dqf.stages.teacher import hard_label_loss, source_fingerprint
 from dqf.stages.teacher_features import plan_of
 from dqf.stages.teacher_outputs import FILE
@@ -56,6 +57,7 @@ def train_student(
             if teacher_features is not None:
                 loss = _matching_loss(context, teacher, student, encoded, teacher_outputs, teacher_features)
         metrics: dict[str, Any] = {"params": parameter_count(student.model)}
+        merge = prepare(student.model, config, context.config.seed)
         metrics |= train(
             student.model,
             encoded,
@@ -66,12 +68,13 @@ def train_student(
             folder / "checkpoint.pt",
             context.reporter,
         )
+        merge()
         save_folder(student, folder)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return metrics
 
     facts = {
-        **dataclasses.asdict(config),
+        **key_facts(config),
         "seed": context.config.seed,
         **context.data_facts(),
         **context.numerics(),

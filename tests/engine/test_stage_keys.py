@@ -79,3 +79,14 @@ def test_each_seed_decides_its_own_part():
     teacher, student = keys()
     assert keys(seed=1)[1] != student
     assert keys(teacher={"seed": 1})[0] != teacher
+
+
+def test_adapters_decide_a_key_only_where_they_are_used():
+    plain = keys()
+    for settings in ({"lora_rank": 4}, {"lora_alpha": 8, "lora_dropout": 0.2}):
+        assert keys(teacher=settings, student=settings) == plain
+    teacher, student = keys(teacher={"tuning": "lora"}, student={"tuning": "lora"})
+    assert teacher != plain[0]
+    assert student != plain[1]
+    ranks = {"tuning": "lora", "lora_rank": 4}
+    assert keys(teacher=ranks, student=ranks) != (teacher, student)

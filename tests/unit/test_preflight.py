@@ -85,3 +85,22 @@ def test_cached_states_are_part_of_the_estimate(root):
     rows = 128
     assert disk(method="feature-kd") - disk() == rows * 2 * 32 * 2
     assert disk(method="feature-kd", options={"layers": "last"}) - disk() == rows * 32 * 2
+
+
+def test_adapters_take_less_memory_and_are_counted_exactly(root):
+    from transformers import AutoModelForSequenceClassification
+
+    from dqf.estimate import _adapter_params
+    from dqf.models.catalog import read_shape
+    from dqf.models.lora import add_adapters
+
+    for name in ("teacher", "student"):
+        source = str(tiny_config(root)[name]["model"])
+        model = AutoModelForSequenceClassification.from_pretrained(source)
+        add_adapters(model, 4, 8, 0.0, 0)
+        adapters = sum(one.numel() for key, one in model.named_parameters() if "lora_" in key)
+        assert _adapter_params(read_shape(source, load_settings(root)), 4) == adapters
+    lora = {"tuning": "lora", "lora_rank": 4}
+    config = RunConfig.from_dict(tiny_config(root, teacher=lora, student=lora))
+    plain = RunConfig.from_dict(tiny_config(root))
+    assert estimate(config, load_settings(root)).memory_bytes < estimate(plain, load_settings(root)).memory_bytes
