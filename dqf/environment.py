@@ -16,6 +16,7 @@ import dqf
 
 PACKAGES = (
     "torch",
+    "peft",
     "transformers",
     "tokenizers",
     "safetensors",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.models.layer_pairs import feature_plan, needs_features
+from dqf.sections import LORA
 from dqf.settings import Settings
 
 WORDS_TO_TOKENS = 1.4
@@ -90,6 +92,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
     disk = 50_000_000
     if teacher is not None:
         trained = teacher.params - (teacher.embedding_params if config.teacher.freeze_embeddings else 0)
+        if config.teacher.tuning == LORA:
+            trained = _adapter_params(teacher, config.teacher.lora_rank)
         steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
         seconds += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
         seconds += _inference_s(teacher, work.train_rows + 2 * work.eval_rows, work, settings)
@@ -98,16 +102,32 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
     if student is not None:
         steps = config.student.epochs * work.train_rows / config.student.batch_size
         rows = config.student.epochs * work.train_rows
-        seconds += 2 * _training_s(student, student.params, rows, steps, work, settings)
+        trained = student.params
+        if config.student.tuning == LORA:
+            trained = _adapter_params(student, config.student.lora_rank)
+        seconds += 2 * _training_s(student, trained, rows, steps, work, settings)
         seconds += _inference_s(student, runs * work.eval_rows, work, settings)
-        memory = max(memory, RUNTIME_BYTES + 16 * student.params)
+        memory = max(memory, RUNTIME_BYTES + 4 * student.params + 12 * trained)
         disk += student.params * (12 + 4 * forms)
+    if teacher is not None and student is not None and needs_features(config):
+        plan = feature_plan(config, teacher.layers, student.layers)
+        per_row = len(plan.teacher_layers) * teacher.hidden + plan.attention * work.tokens_per_row**2
+        disk += int(2 * per_row * work.train_rows)
+        seconds += _inference_s(teacher, work.train_rows, work, settings)
     return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
 
 
 def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:
     flops = 6 * shape.linear_params * rows * work.tokens_per_row
     return flops / (TRAINING_FLOPS_PER_CORE * settings.threads) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+
+
+def _adapter_params(shape: ModelShape, rank: int) -> int:
+    """Return the weights of the adapters beside one model's linear layers; its head is not worth counting."""
+    queries, keys = shape.head_dim * shape.heads, shape.head_dim * shape.kv_heads
+    attention = 2 * (shape.hidden + queries) + 2 * (shape.hidden + keys)
+    mlp = (3 if shape.gated else 2) * (shape.hidden + shape.intermediate)
+    return shape.layers * rank * (attention + mlp)
 
 
 def _inference_s(shape: ModelShape, rows: float, work: _Work, settings: Settings) -> float:

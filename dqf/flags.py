@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +159,7 @@ def changes_of(arguments: argparse.Namespace, base: Mapping[str, Any]) -> dict[s
     return changes
 
 
-def misplaced(paths: Collection[str], *configs: Mapping[str, Any]) -> list[FieldError]:
+def misplaced(paths: set[str], *configs: Mapping[str, Any]) -> list[FieldError]:
     """Return an error for each given setting of a method that is not the chosen one.
 
     Args:
@@ -167,15 +167,18 @@ def misplaced(paths: Collection[str], *configs: Mapping[str, Any]) -> list[Field
         configs: laid over each other, they tell which methods are chosen.
     """
     chosen = {kind: _chosen(section, setting, *configs) for kind, section, setting in METHOD_SECTIONS}
+    every = all_flags()
+    # Two methods may each have a setting of one name with a flag of its own.
+    known = {".".join(flag.path) for flag in every if flag.kind and chosen[flag.kind] in flag.methods}
     return [
         FieldError(
             ".".join(flag.path),
             f"belongs to {flag.kind} {' and '.join(flag.methods)}: got {flag.kind} {chosen[flag.kind]}; "
             "choose that one or leave the flag out.",
         )
-        for flag in all_flags()
+        for flag in every
         if flag.kind
-        and ".".join(flag.path) in paths
+        and ".".join(flag.path) in paths - known
         and chosen[flag.kind] in registry.names(flag.kind)
         and chosen[flag.kind] not in flag.methods
     ]

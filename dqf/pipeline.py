@@ -15,6 +15,7 @@ from dqf.data.load import load_task
 from dqf.errors import ConfigError
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
+from dqf.models.layer_pairs import needs_features
 from dqf.preflight import check
 from dqf.progress import Reporter
 from dqf.settings import Settings
@@ -27,6 +28,7 @@ from dqf.stages.quantize import Form, quantize_student
 from dqf.stages.record import Measured, record_result
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
+from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import compute_teacher_outputs
 from dqf.stages.verify import choose_runtime, read_verification
 
@@ -77,6 +79,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         ("data", "Load and check the data"),
         ("teacher", "Fine-tune the teacher"),
         ("teacher-outputs", "Compute the teacher's outputs"),
+        *([("teacher-features", "Compute the teacher's states")] if needs_features(config) else []),
         ("student-ft", "Train Student-FT on hard labels"),
         ("student-kd", "Train Student-KD by distillation"),
     ]
@@ -123,10 +126,11 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
 
     teacher = make_teacher(context)
     teacher_outputs = compute_teacher_outputs(context, teacher)
+    teacher_features = compute_teacher_features(context, teacher)
     sources: dict[str, Output] = {
         "teacher": teacher,
         "student-ft": train_student(context, teacher, None),
-        "student-kd": train_student(context, teacher, teacher_outputs),
+        "student-kd": train_student(context, teacher, teacher_outputs, teacher_features),
     }
     variants = planned_variants(config)
     made = {

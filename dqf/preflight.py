@@ -19,6 +19,13 @@ from dqf.data.table import columns as table_columns
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate, packed_bytes
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.models.layer_pairs import (
+    DIFFERENT_ARCHITECTURES,
+    DIFFERENT_TOKENS,
+    feature_plan,
+    needs_features,
+    same_tokenizer,
+)
 from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
 from dqf.settings import Settings
@@ -26,6 +33,8 @@ from dqf.settings import Settings
 __all__ = ["check", "columns"]
 
 T = TypeVar("T")
+UNKNOWN_LAYERS = 10_000
+"""Of a model on the hub, more than any has: its layer map is checked for spelling now, and again once it is there."""
 
 
 def columns(path: str, settings: Settings) -> list[str]:
@@ -76,6 +85,12 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = refuse(quantizer, student.architecture, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.quantizer", message))
+    if needs_features(config):
+        sizes = [shape.layers if shape is not None else UNKNOWN_LAYERS for shape in (teacher, student)]
+        plan = attempt("distillation.options.layers", lambda: feature_plan(config, *sizes))
+        message = _token_level_error(config, settings, teacher, student) if plan and plan.attention else ""
+        if message:
+            errors.append(FieldError("distillation.options.attention_weight", message))
     calibration = config.quantization.calibration
     if calibration.startswith("file:"):
         attempt("quantization.calibration", lambda: own_texts(calibration, settings))
@@ -94,6 +109,17 @@ def _budget_error(config: RunConfig, student: ModelShape) -> str:
         f"must leave room for 2 bits everywhere, about {least:.1f} MB: got {config.quantization.size_budget_mb:g}; "
         "raise it, or take larger groups."
     )
+
+
+def _token_level_error(
+    config: RunConfig, settings: Settings, teacher: ModelShape | None, student: ModelShape | None
+) -> str:
+    """Return why attention cannot be matched; for models on the hub the student's stage looks again at the tokens."""
+    if same_tokenizer(config.teacher.model, config.student.model, settings) is False:
+        return DIFFERENT_TOKENS
+    if teacher is not None and student is not None and teacher.architecture != student.architecture:
+        return DIFFERENT_ARCHITECTURES.format(teacher.architecture, student.architecture)
+    return ""
 
 
 def _group_size_error(shape: ModelShape, group_size: int) -> str:

@@ -8,6 +8,49 @@ from typing import Any
 from dqf.fields import setting
 
 BITS = (8, 4, 3, 2)
+FULL, LORA = "full", "lora"
+
+
+def _tuning(who: str) -> Any:
+    return setting(
+        FULL,
+        "Tuning",
+        "full trains the weights themselves; lora trains low-rank adapters beside the blocks' linear layers, and the "
+        "head, and merges them; embeddings and norms then stay as they are.",
+        choices=(FULL, LORA),
+        flag=f"--{who}-tuning",
+        advanced=True,
+    )
+
+
+def _lora_rank(who: str) -> Any:
+    return setting(
+        16, "LoRA rank", "Of the adapters.", minimum=1, maximum=1024, flag=f"--{who}-lora-rank", advanced=True
+    )
+
+
+def _lora_alpha(who: str) -> Any:
+    return setting(
+        32,
+        "LoRA alpha",
+        "The adapters' output is scaled by alpha / rank.",
+        minimum=1,
+        maximum=10_000,
+        flag=f"--{who}-lora-alpha",
+        advanced=True,
+    )
+
+
+def _lora_dropout(who: str) -> Any:
+    return setting(
+        0.0,
+        "LoRA dropout",
+        "Share of the adapters' inputs dropped in training.",
+        minimum=0.0,
+        maximum=0.9,
+        flag=f"--{who}-lora-dropout",
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +177,10 @@ class TeacherConfig:
         flag="--teacher-seed",
         advanced=True,
     )
+    tuning: str = _tuning("teacher")
+    lora_rank: int = _lora_rank("teacher")
+    lora_alpha: int = _lora_alpha("teacher")
+    lora_dropout: float = _lora_dropout("teacher")
 
 
 @dataclass(frozen=True)
@@ -174,6 +221,10 @@ class StudentConfig:
     batch_size: int = setting(
         16, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--student-batch-size", advanced=True
     )
+    tuning: str = _tuning("student")
+    lora_rank: int = _lora_rank("student")
+    lora_alpha: int = _lora_alpha("student")
+    lora_dropout: float = _lora_dropout("student")
 
 
 @dataclass(frozen=True)

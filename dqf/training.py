@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.errors import Cancelled, UserError
+from dqf.memory import PeakMemory
 from dqf.models.device import autocast
 from dqf.models.loading import takes_token_types
 from dqf.progress import Reporter
@@ -28,6 +29,26 @@ MASK_64 = 2**63 - 1
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits float32 (batch, outputs), row numbers int64 (batch,)) -> scalar."""
+
+
+class StateLoss(nn.Module):
+    """A loss that looks inside the model and may have parameters of its own: trained along, then thrown away.
+
+    Attributes:
+        wants: keyword arguments that make the model show what it looks at.
+    """
+
+    wants: dict[str, bool]
+
+    def forward(self, outputs: Any, attention_mask: Tensor, rows: Tensor) -> Tensor:
+        """Return the scalar loss of a batch.
+
+        Args:
+            outputs: the model's, as transformers returns them.
+            attention_mask: int64 (batch, tokens).
+            rows: int64 (batch,) row numbers, on the CPU.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ def train(
     model: PreTrainedModel,
     encoded: Encoded,
     pad_id: int,
-    loss_of: Loss,
+    loss_of: Loss | StateLoss,
     recipe: Recipe,
     device: torch.device,
     checkpoint: Path,
@@ -59,22 +80,27 @@ def train(
         model: FP32 sequence classifier; parameters with `requires_grad=False` stay as they are.
         encoded: token ids of the training rows.
         pad_id: padding token.
-        loss_of: loss of a batch.
+        loss_of: loss of a batch; its own parameters, if any, are trained and checkpointed too.
         recipe: epochs, learning rate, batch size, seed.
         device: where to train; BF16 autocast where it is fast.
         checkpoint: file that holds the state of an interrupted training.
         reporter: receives step, loss and learning rate.
 
     Returns:
-        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, and `train_seconds` over all attempts
-        (but for what was lost since an attempt's last checkpoint).
+        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, `train_seconds` over all attempts
+        (but for what was lost since an attempt's last checkpoint), `trained_params` of the model, and
+        `peak_memory_bytes` of the last attempt (the process's, or the GPU's).
 
     Raises:
         UserError: the loss is not finite.
         Cancelled: the run was asked to stop; the checkpoint has been written.
     """
+    memory = PeakMemory(device)
     nn.Module.to(model, device).train()
+    own = loss_of.to(device) if isinstance(loss_of, StateLoss) else None
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    trained_params = sum(weight.numel() for weight in weights)
+    weights += own.parameters() if own is not None else []
     decayed = [weight for weight in weights if weight.ndim > 1]
     plain = [weight for weight in weights if weight.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -86,7 +112,7 @@ def train(
     )
     per_epoch = math.ceil(len(encoded) / recipe.batch_size)
     total = max(1, round(recipe.epochs * per_epoch))
-    step, earlier_s = _restore(checkpoint, model, optimizer, recipe)
+    step, earlier_s = _restore(checkpoint, model, optimizer, recipe, own)
     if step:
         reporter.message(f"Resumed at step {step} of {total}.")
     losses: list[float] = []
@@ -103,8 +129,11 @@ def train(
         torch.manual_seed((recipe.seed * 1_000_003 + step) & MASK_64)
         batch = to_inputs(model, encoded.batch(rows, pad_id), device)
         with autocast(device):
-            logits = model(**batch).logits
-        loss = loss_of(logits.float(), torch.tensor(rows))
+            outputs = model(**batch, **(own.wants if own is not None else {}))
+        if own is not None:
+            loss = own(outputs, batch["attention_mask"], torch.tensor(rows))
+        else:
+            loss = loss_of(outputs.logits.float(), torch.tensor(rows))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
         optimizer.step()
@@ -118,10 +147,10 @@ def train(
         try:
             reporter.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
         except Cancelled:
-            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began)
+            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began, own)
             raise
         if time.monotonic() - saved > CHECKPOINT_EVERY_S and step < total:
-            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began)
+            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began, own)
             saved = time.monotonic()
     model.eval()
     last = losses[-max(1, total // 10) :]
@@ -130,6 +159,8 @@ def train(
         "loss": sum(last) / max(len(last), 1),
         "tokens_per_second": tokens / max(time.monotonic() - began, 1e-9),
         "train_seconds": earlier_s + time.monotonic() - began,
+        "trained_params": float(trained_params),
+        "peak_memory_bytes": float(memory.bytes()),
     }
 
 
@@ -189,16 +220,26 @@ def _schedule(step: int, total: int) -> float:
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, seconds: float
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    step: int,
+    seconds: float,
+    own: StateLoss | None,
 ) -> None:
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     temporary = path.with_suffix(".tmp")
-    state = {"recipe": asdict(recipe), "step": step, "seconds": seconds}
+    state: dict[str, Any] = {"recipe": asdict(recipe), "step": step, "seconds": seconds}
+    if own is not None:
+        state["loss"] = own.state_dict()
     torch.save({**state, "model": trained, "optimizer": optimizer.state_dict()}, temporary)
     temporary.replace(path)
 
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> tuple[int, float]:
+def _restore(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, own: StateLoss | None
+) -> tuple[int, float]:
     """Load an interrupted training's state; return the steps done and the seconds taken (0 if there is none)."""
     if not path.exists():
         return 0, 0.0
@@ -206,5 +247,7 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rec
     if state["recipe"] != asdict(recipe):
         return 0, 0.0
     model.load_state_dict(state["model"], strict=False)
+    if own is not None:
+        own.load_state_dict(state["loss"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"]), float(state.get("seconds", 0.0))

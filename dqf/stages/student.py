@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dqf import registry
-from dqf.data.encode import Encoder
+from dqf.data.encode import Encoded, Encoder
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
 from dqf.models.loading import (
     Classifier,
@@ -23,20 +23,26 @@ from dqf.models.loading import (
 )
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._matching import MatchingLoss
+from dqf.stages._tuning import key_facts, prepare
 from dqf.stages.teacher import hard_label_loss, source_fingerprint
+from dqf.stages.teacher_features import plan_of
 from dqf.stages.teacher_outputs import FILE
-from dqf.training import Loss, Recipe, train
+from dqf.training import Loss, Recipe, StateLoss, train
 
 VERSION = 1
 
 
-def train_student(context: Context, teacher: Output, teacher_outputs: Output | None) -> Output:
+def train_student(
+    context: Context, teacher: Output, teacher_outputs: Output | None, teacher_features: Output | None = None
+) -> Output:
     """Return a model folder with a student, FP16.
 
     Args:
         context: of the run.
         teacher: model folder; its layers are used if the student is `teacher-layers`.
         teacher_outputs: cached logits to distil from; None trains on hard labels alone.
+        teacher_features: cached states to distil from too, if the distiller looks at them.
     """
     config = context.config.student
     distils = teacher_outputs is not None
@@ -45,8 +51,13 @@ def train_student(context: Context, teacher: Output, teacher_outputs: Output | N
         student = _load(context, teacher, folder)
         encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(context.task.train)
         recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, context.config.seed)
-        loss = _distillation_loss(context, teacher_outputs) if teacher_outputs else hard_label_loss(context.task)
+        loss: Loss | StateLoss = hard_label_loss(context.task)
+        if teacher_outputs is not None:
+            loss = _distillation_loss(context, teacher_outputs)
+            if teacher_features is not None:
+                loss = _matching_loss(context, teacher, student, encoded, teacher_outputs, teacher_features)
         metrics: dict[str, Any] = {"params": parameter_count(student.model)}
+        merge = prepare(student.model, config, context.config.seed)
         metrics |= train(
             student.model,
             encoded,
@@ -57,12 +68,13 @@ def train_student(context: Context, teacher: Output, teacher_outputs: Output | N
             folder / "checkpoint.pt",
             context.reporter,
         )
+        merge()
         save_folder(student, folder)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return metrics
 
     facts = {
-        **dataclasses.asdict(config),
+        **key_facts(config),
         "seed": context.config.seed,
         **context.data_facts(),
         **context.numerics(),
@@ -70,9 +82,8 @@ def train_student(context: Context, teacher: Output, teacher_outputs: Output | N
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
         "distillation": dataclasses.asdict(context.config.distillation) if distils else None,
     }
-    inputs = tuple(
-        one for one in (teacher if config.model == TEACHER_LAYERS else None, teacher_outputs) if one is not None
-    )
+    wanted = (teacher if config.model == TEACHER_LAYERS else None, teacher_outputs, teacher_features)
+    inputs = tuple(one for one in wanted if one is not None)
     stage = "student-kd" if distils else "student-ft"
     return context.cache.run(stage, version=VERSION, config=facts, inputs=inputs, work=work)
 
@@ -103,3 +114,11 @@ def _distillation_loss(context: Context, teacher_outputs: Output) -> Loss:
         return result
 
     return loss
+
+
+def _matching_loss(
+    context: Context, teacher: Output, student: Classifier, encoded: Encoded, outputs: Output, features: Output
+) -> StateLoss:
+    """Return the registered distiller's loss over the cached teacher logits and states."""
+    teacher_logits = torch.from_numpy(np.load(outputs.folder / FILE))
+    return MatchingLoss(context, plan_of(context, teacher), student, encoded, teacher_logits, features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from dqf.models.loading import load_source, parameter_count, save_folder
 from dqf.settings import Settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._tuning import key_facts, prepare
 from dqf.training import Loss, Recipe, train
 
 VERSION = 1
@@ -40,6 +40,7 @@ def make_teacher(context: Context) -> Output:
             encoded = Encoder(teacher.tokenizer_json, context.config.task.max_length)(context.task.train)
             table = teacher.model.get_input_embeddings()
             table.weight.requires_grad_(not config.freeze_embeddings)
+            merge = prepare(teacher.model, config, config.seed)
             recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, config.seed)
             metrics |= train(
                 teacher.model,
@@ -52,12 +53,13 @@ def make_teacher(context: Context) -> Output:
                 context.reporter,
             )
             metrics["fine_tuned_here"] = 1
+            merge()
         save_folder(teacher, folder)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return metrics
 
     facts = {
-        **dataclasses.asdict(config),
+        **key_facts(config),
         **context.data_facts(),
         **context.numerics(),
         "source": source_fingerprint(config.model, context.settings),

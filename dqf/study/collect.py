@@ -155,7 +155,7 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "shared_runtime": shared["runtime"] if shared else None,
                 "relative_l2_error": variant["verification"]["relative_l2_error"],
                 "argmax_agreement": variant["verification"]["argmax_agreement"],
-                "train_seconds": _train_seconds(run.result, variant["variant"]),
+                **_training(run.result, variant["variant"]),
                 "hardware": environment["cpu"],
                 "threads": environment["threads"],
             }
@@ -163,11 +163,15 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
     return rows
 
 
-def _train_seconds(result: Mapping[str, Any], variant: str) -> float | None:
-    """Return how long training took, of the student a quantized variant was made from; None where not known."""
+def _training(result: Mapping[str, Any], variant: str) -> dict[str, float | None]:
+    """Return what training took, of the student a quantized variant was made from; None where not known."""
     stage = {PTQ: FT, DQF: KD}.get(variant, variant)
     metrics: Mapping[str, Any] = next((one["metrics"] for one in result["stages"] if one["id"] == stage), {})
-    return metrics.get("train_seconds")
+    return {
+        "train_seconds": metrics.get("train_seconds"),
+        "trained_params": metrics.get("trained_params"),
+        "train_peak_memory_bytes": metrics.get("peak_memory_bytes"),
+    }
 
 
 def _latency(run: FinishedRun) -> list[pd.DataFrame]:

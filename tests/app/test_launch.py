@@ -43,6 +43,16 @@ def test_preset_fills_the_form(open_page):
     assert app.number_input(key="launch.seed").value == 0
 
 
+def test_feature_distillation_shows_its_settings(open_page):
+    app = open_page("launch")
+    app.selectbox(key="launch.distillation.method").set_value("feature-kd").run()
+    assert not app.exception
+    assert app.text_input(key="launch.distillation.options.layers").value == "uniform"
+    assert app.number_input(key="launch.distillation.options.temperature").value == 2.0
+    app.text_input(key="launch.distillation.options.layers").set_value("31:6").run()
+    assert not app.exception
+
+
 def test_every_setting_of_the_config_has_a_field(open_page):
     from dqf.config import RunConfig
     from dqf.fields import setting_of

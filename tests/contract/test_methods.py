@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from dqf import registry
+from dqf.config import RunConfig
 from dqf.errors import FieldError
 from dqf.fields import setting_of
+from dqf.models.states import Features
+from dqf.pipeline import planned_stages
 from dqf.quant.calibration import LayerInputs
 from dqf.quant.qparams import Granularity
 
@@ -63,21 +66,56 @@ def test_quantizers_return_codes_that_fit(name, bits, symmetric, group_size):
     assert torch.equal(again.codes, quantized.codes)
 
 
+def shown_to(entry, config, student):
+    """Return the features that a distiller asks for with these settings, as keyword arguments."""
+    needs = entry.facts.get("needs_features")
+    if not needs or not needs(config):
+        return {}
+    plan = entry.facts["feature_plan"](config, 6, 3)
+    assert plan.pairs
+    assert all(0 <= teacher <= 6 and 0 <= layer <= 3 for teacher, layer in plan.pairs)
+    torch.manual_seed(1)
+    width = torch.randn(student.shape[1], 5)
+    maps = {}
+    if plan.attention:
+        maps = {f"{who}_attention": torch.randn(8, 4, 4).softmax(-1) for who in ("student", "teacher")}
+        maps["mask"] = torch.ones(8, 4, dtype=torch.long)
+    return {
+        "features": Features(
+            student=tuple(student @ width for _ in plan.pairs),
+            teacher=tuple(torch.randn(8, 5) for _ in plan.pairs),
+            **maps,
+        )
+    }
+
+
 @pytest.mark.parametrize("name", ids("distiller"))
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_distillers_return_a_loss_that_learns(name, outputs):
     entry = registry.get("distiller", name)
+    config = entry.config()
     torch.manual_seed(0)
     student = torch.randn(8, outputs, requires_grad=True)
     teacher = torch.randn(8, outputs)
     labels = torch.randn(8) if outputs == 1 else torch.randint(0, outputs, (8,))
-    loss = entry.target(student, teacher, labels, entry.config())
+    loss = entry.target(student, teacher, labels, config, **shown_to(entry, config, student))
     assert loss.shape == ()
     loss.backward()
     assert torch.isfinite(student.grad).all()
     with torch.no_grad():
-        better = entry.target(student - 0.1 * student.grad, teacher, labels, entry.config())
+        moved = student - 0.05 * student.grad
+        better = entry.target(moved, teacher, labels, config, **shown_to(entry, config, moved))
     assert better < loss
+
+
+@pytest.mark.parametrize("name", [name for name in ids("distiller") if registry.get("distiller", name).facts])
+def test_distillers_that_need_features_say_so_before_training(name):
+    entry = registry.get("distiller", name)
+    assert set(entry.facts) == {"needs_features", "feature_plan"}
+    config = RunConfig.from_dict({"distillation": {"method": name}})
+    planned = [stage["id"] for stage in planned_stages(config)]
+    assert planned.index("teacher-features") < planned.index("student-kd")
+    assert "teacher-features" not in [stage["id"] for stage in planned_stages(RunConfig())]
 
 
 METHOD = """

@@ -285,7 +285,8 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     assert summary["bits"]["4"]["score"] == pytest.approx(np.mean(scores))
     assert summary["bits"]["4"]["speedup_shared"] > 0
     variants = pd.read_parquet(folder / "variants.parquet")
-    assert (variants["train_seconds"] > 0).all()
+    for column in ("train_seconds", "trained_params", "train_peak_memory_bytes"):
+        assert (variants[column] > 0).all()
     assert {one["verdict"] for group in summary["verdicts"].values() for one in group} <= {
         "supported",
         "refuted",

@@ -13,9 +13,17 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
+from dqf.stages.teacher_features import compute_teacher_features
+from dqf.stages.teacher_outputs import compute_teacher_outputs
 
 TEACHER_KEY = "79b7d93f1a8542f9f42aba5c"
 """As it was before teachers had a seed of their own."""
+OUTPUTS_KEY = "2a705025195c8b225cdbdf67"
+STUDENT_KEYS = {
+    "starter:minilm-l6": ("110caab8663d8dab16ca8477", "f0e3b8ee55589fa5258213d0"),
+    "teacher-layers": ("5d57cc367e6c95f9435ef1b1", "a50d3be399e7a713c1d19a16"),
+}
+"""Of Student-FT and Student-KD, as they were before feature distillation."""
 
 
 class Keys:
@@ -56,7 +64,29 @@ def test_students_share_the_teacher(changes):
     assert keys(**changes)[0] == TEACHER_KEY
 
 
+@pytest.mark.parametrize("student", STUDENT_KEYS)
+def test_the_students_keys_of_a_default_config_stay_what_they_were(student):
+    made = context(student={"model": student})
+    teacher = make_teacher(made)
+    outputs = compute_teacher_outputs(made, teacher)
+    assert outputs.key == OUTPUTS_KEY
+    assert compute_teacher_features(made, teacher) is None
+    found = (train_student(made, teacher, None).key, train_student(made, teacher, outputs, None).key)
+    assert found == STUDENT_KEYS[student]
+
+
 def test_each_seed_decides_its_own_part():
     teacher, student = keys()
     assert keys(seed=1)[1] != student
     assert keys(teacher={"seed": 1})[0] != teacher
+
+
+def test_adapters_decide_a_key_only_where_they_are_used():
+    plain = keys()
+    for settings in ({"lora_rank": 4}, {"lora_alpha": 8, "lora_dropout": 0.2}):
+        assert keys(teacher=settings, student=settings) == plain
+    teacher, student = keys(teacher={"tuning": "lora"}, student={"tuning": "lora"})
+    assert teacher != plain[0]
+    assert student != plain[1]
+    ranks = {"tuning": "lora", "lora_rank": 4}
+    assert keys(teacher=ranks, student=ranks) != (teacher, student)

@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from dqf import registry
+from dqf.models.states import Features
 
 
 def loss(student, teacher, labels, temperature, alpha):
@@ -34,3 +35,38 @@ def test_a_student_that_equals_its_teacher_has_no_soft_loss():
 def test_regression_is_two_squared_errors():
     student, teacher, labels = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]), torch.tensor([1.0, 4.0])
     assert float(loss(student, teacher, labels, 3.0, 0.25)) == pytest.approx(0.75 * 2.0 + 0.25 * 2.5)
+
+
+def feature_loss(features, **settings):
+    entry = registry.get("distiller", "feature-kd")
+    config = entry.config(**settings)
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    plain = loss(logits, logits, labels, config.temperature, config.alpha)
+    return float(entry.target(logits, logits, labels, config, features) - plain)
+
+
+def test_states_add_their_weighted_mean_squared_error():
+    student, teacher = torch.randn(2, 4, 5), torch.randn(2, 4, 5)
+    features = Features(tuple(student), tuple(teacher))
+    expected = 3.0 * float(((student - teacher) ** 2).mean())
+    assert feature_loss(features, feature_weight=3.0) == pytest.approx(expected, abs=1e-4)
+    assert feature_loss(None) == 0
+
+
+def test_the_cosine_does_not_see_lengths():
+    states = torch.randn(4, 5)
+    features = Features((7 * states,), (states,))
+    assert feature_loss(features, distance="cosine") == pytest.approx(0, abs=1e-5)
+    assert feature_loss(Features((-states,), (states,)), distance="cosine") == pytest.approx(2, abs=1e-5)
+
+
+def test_attention_is_the_divergence_over_real_tokens():
+    states = torch.zeros(4, 5)
+    student, teacher = torch.randn(4, 6, 6).softmax(-1), torch.randn(4, 6, 6).softmax(-1)
+    mask = torch.tensor([[1] * 6, [1] * 6, [1] * 4 + [0] * 2, [1] + [0] * 5])
+    each = (teacher * (teacher / student).log()).sum(-1)
+    expected = float(each[mask.bool()].mean())
+    features = Features((states,), (states,), student, teacher, mask)
+    assert feature_loss(features, attention_weight=2.0) == pytest.approx(2 * expected, rel=1e-3)
+    same = Features((states,), (states,), teacher, teacher, mask)
+    assert feature_loss(same, attention_weight=2.0) == pytest.approx(0, abs=1e-5)

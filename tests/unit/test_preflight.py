@@ -41,6 +41,31 @@ def test_layers_and_disk(root, monkeypatch):
     assert "free some" in errors(root)[""]
 
 
+def feature_errors(root, student=None, **options):
+    changes = {"distillation": {"method": "feature-kd", "options": options}}
+    return errors(root, **changes, **({"student": student} if student else {}))
+
+
+def test_layer_maps_are_checked_before_a_run(root):
+    assert feature_errors(root) == {}
+    assert feature_errors(root, layers="2:1,4:2") == {}
+    for layers, says in (("5:2", "1 to 4"), ("4:3", "1 to 2"), ("all", "last, uniform"), ("1:2,3:2", "once")):
+        assert says in feature_errors(root, layers=layers)["distillation.options.layers"]
+    assert "last pair" in feature_errors(root, layers="none", attention_weight=1)["distillation.options.layers"]
+
+
+def test_token_level_matching_is_refused_where_the_tokens_differ(root):
+    path = "distillation.options.attention_weight"
+    found = feature_errors(root, attention_weight=1)
+    assert set(found) == {path}
+    assert "same tokens" in found[path]
+    assert found[path].count(".") == 1
+    same = {"model": "teacher-layers", "keep_layers": "2"}
+    assert feature_errors(root, same, attention_weight=1) == {}
+    shutil.copy(root / "teacher" / "tokenizer.json", root / "student" / "tokenizer.json")
+    assert "one architecture" in feature_errors(root, attention_weight=1)[path]
+
+
 def test_estimated_sizes_are_those_of_the_arithmetic(root):
     config = RunConfig.from_dict(tiny_config(root, quantization={"bits": [8, 4, 3, 2]}))
     found = estimate(config, load_settings(root / "results"))
@@ -50,3 +75,32 @@ def test_estimated_sizes_are_those_of_the_arithmetic(root):
     assert packed[0].size_bytes > packed[1].size_bytes > packed[2].size_bytes > packed[3].size_bytes
     assert found.seconds > 0
     assert found.memory_bytes > 0
+
+
+def test_cached_states_are_part_of_the_estimate(root):
+    def disk(**distillation):
+        config = RunConfig.from_dict(tiny_config(root, distillation=distillation))
+        return estimate(config, load_settings(root / "results")).disk_bytes
+
+    rows = 128
+    assert disk(method="feature-kd") - disk() == rows * 2 * 32 * 2
+    assert disk(method="feature-kd", options={"layers": "last"}) - disk() == rows * 32 * 2
+
+
+def test_adapters_take_less_memory_and_are_counted_exactly(root):
+    from transformers import AutoModelForSequenceClassification
+
+    from dqf.estimate import _adapter_params
+    from dqf.models.catalog import read_shape
+    from dqf.models.lora import add_adapters
+
+    for name in ("teacher", "student"):
+        source = str(tiny_config(root)[name]["model"])
+        model = AutoModelForSequenceClassification.from_pretrained(source)
+        add_adapters(model, 4, 8, 0.0, 0)
+        adapters = sum(one.numel() for key, one in model.named_parameters() if "lora_" in key)
+        assert _adapter_params(read_shape(source, load_settings(root)), 4) == adapters
+    lora = {"tuning": "lora", "lora_rank": 4}
+    config = RunConfig.from_dict(tiny_config(root, teacher=lora, student=lora))
+    plain = RunConfig.from_dict(tiny_config(root))
+    assert estimate(config, load_settings(root)).memory_bytes < estimate(plain, load_settings(root)).memory_bytes

@@ -1,0 +1,128 @@
+"""Teacher features: its states on every training row, computed once and never in a training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import AutoConfig
+
+from dqf.data.encode import Encoded, Encoder, length_buckets
+from dqf.models.catalog import TEACHER_LAYERS, chosen_layers, read_shape, shape_from_config
+from dqf.models.device import autocast
+from dqf.models.layer_pairs import FeaturePlan, feature_plan, needs_features
+from dqf.models.loading import Classifier, load_folder, read_folder_config
+from dqf.models.states import mean_attention, reads_left_to_right, sentence_states
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.training import to_inputs
+
+VERSION = 1
+STATES = "states.npy"
+MOMENTS = "states_mean_sd.npy"
+ATTENTION = "attention.npy"
+BATCH_TOKENS = 4096
+HALF_MAX = 65504.0
+
+
+def compute_teacher_features(context: Context, teacher: Output) -> Output | None:
+    """Return a folder with what the distiller wants to see of the teacher; None where it wants nothing.
+
+    `states.npy` is float16 (training rows, layers, width), one state per sentence; `states_mean_sd.npy` float32
+    (2, layers, width); `attention.npy`, where wanted, float16: the (tokens, tokens) maps of all rows, run together.
+    """
+    if not needs_features(context.config):
+        return None
+    plan = plan_of(context, teacher)
+
+    def work(folder: Path) -> dict[str, Any]:
+        model = load_folder(teacher.folder)
+        encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(context.task.train)
+        states = _predict_states(context, model, encoded, plan, folder)
+        np.save(folder / MOMENTS, _mean_and_sd(states))
+        return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
+
+    wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
+    facts = {**context.data_facts(), **context.numerics(), **wanted}
+    return context.cache.run("teacher-features", version=VERSION, config=facts, inputs=(teacher,), work=work)
+
+
+def plan_of(context: Context, teacher: Output) -> FeaturePlan:
+    """Return the layers to match, of the teacher in its folder and the student to come."""
+    student = context.config.student
+    teacher_layers = shape_from_config(read_folder_config(teacher.folder)).layers
+    if student.model == TEACHER_LAYERS:
+        student_layers = len(chosen_layers(student.keep_layers, teacher_layers))
+    else:
+        shape = read_shape(student.model, context.settings)
+        if shape is None:
+            shape = shape_from_config(AutoConfig.from_pretrained(student.model, trust_remote_code=False).to_dict())
+        student_layers = shape.layers
+    return feature_plan(context.config, teacher_layers, student_layers)
+
+
+def tokens_digest(encoded: Encoded) -> str:
+    """Return the SHA-256 of all token ids: the same for two tokenizers that split these texts alike."""
+    digest = hashlib.sha256()
+    for ids in encoded.ids:
+        digest.update(len(ids).to_bytes(4, "little") + ids.tobytes())
+    return digest.hexdigest()
+
+
+def attention_offsets(encoded: Encoded) -> NDArray[np.int64]:
+    """Return int64 (rows + 1,): where each row's map begins in `attention.npy`."""
+    return np.concatenate([[0], np.cumsum([len(ids) ** 2 for ids in encoded.ids])]).astype(np.int64)
+
+
+@torch.inference_mode()
+def _predict_states(
+    context: Context, classifier: Classifier, encoded: Encoded, plan: FeaturePlan, folder: Path
+) -> NDArray[np.float16]:
+    """Write states and attention row by row to their files, and return the states."""
+    model, layers = classifier.model, plan.teacher_layers
+    nn.Module.to(model, context.device).eval()
+    last = plan.pooling == "last" and reads_left_to_right(model)
+    shape = (len(encoded), len(layers), model.config.hidden_size)
+    states = np.lib.format.open_memmap(folder / STATES, "w+", np.float16, shape)
+    offsets = attention_offsets(encoded)
+    maps = None
+    if plan.attention:
+        maps = np.lib.format.open_memmap(folder / ATTENTION, "w+", np.float16, (int(offsets[-1]),))
+    longest = max(len(ids) for ids in encoded.ids)
+    done = 0
+    for rows in length_buckets(encoded, max(1, min(128, BATCH_TOKENS // longest))):
+        batch = to_inputs(model, encoded.batch(rows, classifier.pad_id), context.device)
+        with autocast(context.device):
+            out = model(**batch, output_hidden_states=True, output_attentions=plan.attention)
+        found = torch.stack(sentence_states(out.hidden_states, layers, batch["attention_mask"], last), 1)
+        states[rows] = found.clamp(-HALF_MAX, HALF_MAX).half().cpu().numpy()
+        if maps is not None:
+            attention = mean_attention(out.attentions, plan.pairs[-1][0]).half().cpu().numpy()
+            for row, one in zip(rows, attention, strict=True):
+                length = len(encoded.ids[row])
+                maps[offsets[row] : offsets[row + 1]] = one[:length, :length].ravel()
+        done += len(rows)
+        context.reporter.progress(done, len(encoded))
+    states.flush()
+    if maps is not None:
+        maps.flush()
+    return states
+
+
+def _mean_and_sd(states: NDArray[np.float16], chunk: int = 4096) -> NDArray[np.float32]:
+    """Return float32 (2, layers, width), in one pass that never holds all rows in memory."""
+    total = np.zeros(states.shape[1:])
+    squares = np.zeros(states.shape[1:])
+    for start in range(0, len(states), chunk):
+        part = states[start : start + chunk].astype(np.float64)
+        total += part.sum(0)
+        squares += (part**2).sum(0)
+    mean = total / len(states)
+    variance = np.maximum(squares / len(states) - mean**2, 0.0)
+    return np.stack([mean, np.sqrt(variance)]).astype(np.float32)

@@ -1,0 +1,109 @@
+"""Adapters on tiny real models: what is trained, recorded, saved and resumed."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from dqf.config import RunConfig
+from dqf.data.encode import Encoder
+from dqf.data.load import load_task
+from dqf.errors import Cancelled
+from dqf.memory import PeakMemory
+from dqf.models.loading import load_folder, load_source
+from dqf.progress import SilentReporter
+from dqf.settings import load_settings
+from dqf.stages._cache import StageCache
+from dqf.stages._context import Context
+from dqf.stages._tuning import prepare
+from dqf.stages.student import train_student
+from dqf.stages.teacher import hard_label_loss, make_teacher
+from dqf.training import Recipe, train
+from tests.support.tiny import tiny_config
+
+ADAPTED = {"tuning": "lora", "lora_rank": 4, "lora_dropout": 0.1}
+
+
+@pytest.fixture
+def make(tiny_env, tmp_path):
+    """Return a function that makes a context of a tiny run with its own results folder."""
+
+    def context(results="results", **changes):
+        settings = load_settings(tmp_path / results)
+        config = RunConfig.from_dict(tiny_config(tiny_env, **changes))
+        task = load_task(config, settings)
+        reporter = SilentReporter()
+        cache = StageCache(settings.cache_dir, reporter)
+        return Context(config, task, task.fingerprint(), settings, tmp_path, reporter, cache, torch.device("cpu"))
+
+    return context
+
+
+def weights(output):
+    return load_file(output.folder / "model.safetensors")
+
+
+def test_teacher_and_student_are_tuned_by_adapters_and_saved_as_plain_models(make):
+    def both(**changes):
+        context = make(**changes)
+        teacher = make_teacher(context)
+        return teacher, train_student(context, teacher, None)
+
+    full, adapted = both(), both(teacher=ADAPTED, student=ADAPTED)
+    again = both(results="again", teacher=ADAPTED, student=ADAPTED)
+    for plain, one, same in zip(full, adapted, again, strict=True):
+        assert plain.metrics["trained_params"] == plain.metrics["params"]
+        assert one.metrics["params"] == plain.metrics["params"]
+        assert 0 < one.metrics["trained_params"] < 0.5 * one.metrics["params"]
+        assert one.metrics["peak_memory_bytes"] > 50e6
+        assert one.metrics["train_seconds"] > 0
+        left, right, third = weights(plain), weights(one), weights(same)
+        assert {name: tensor.shape for name, tensor in left.items()} == {
+            name: tensor.shape for name, tensor in right.items()
+        }
+        assert all(np.array_equal(right[name], third[name]) for name in right)
+        block = next(name for name in right if name.endswith(("q_proj.weight", "query.weight")))
+        assert not np.array_equal(left[block], right[block])
+        assert load_folder(one.folder).config.num_labels == 2
+
+
+def test_training_with_adapters_resumes_at_the_step(make, tiny_env, tmp_path):
+    context = make(student=ADAPTED)
+    config = context.config.student
+
+    class StopsAt(SilentReporter):
+        def __init__(self, step):
+            self.step = step
+
+        def progress(self, step, total, metrics=None):
+            if step == self.step:
+                raise Cancelled
+
+    def trained(stops):
+        for stop in (*stops, None):
+            student = load_source(str(tiny_env / "student"), context.task, context.settings, 0, tmp_path / "scratch")
+            encoded = Encoder(student.tokenizer_json, 32)(context.task.train)
+            merge = prepare(student.model, config, seed=7 if stop is None and stops else 0)
+            loss, checkpoint = hard_label_loss(context.task), tmp_path / f"checkpoint-{len(stops)}.pt"
+            arguments = (student.model, encoded, student.pad_id, loss, Recipe(2, 1e-3, 8, 5), context.device)
+            try:
+                train(*arguments, checkpoint, StopsAt(stop))
+            except Cancelled:
+                continue
+        merge()
+        return student.model.state_dict()
+
+    straight, resumed = trained([]), trained([4, 9])
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_peak_memory_starts_afresh():
+    big = torch.ones(50_000_000)
+    high = PeakMemory(torch.device("cpu")).bytes()
+    del big
+    low = PeakMemory(torch.device("cpu")).bytes()
+    assert low < high - 150e6
+    mark = PeakMemory(torch.device("cpu"))
+    big = torch.ones(50_000_000)
+    del big
+    assert mark.bytes() > low + 150e6
