@@ -79,8 +79,13 @@ class PlannedRun:
 
 
 def label_of(settings: Mapping[str, Any]) -> str:
-    """Return values on axes as people read them: `seed=1 source=glue:rte`."""
-    return " ".join(f"{path.rpartition('.')[2]}={_shown(value)}" for path, value in settings.items())
+    """Return values on axes as people read them: `seed=1 source=glue:rte`; with the section where names repeat."""
+    last = [path.rpartition(".")[2] for path in settings]
+    names = [
+        ".".join(path.split(".")[-2:]) if last.count(name) > 1 else name
+        for path, name in zip(settings, last, strict=True)
+    ]
+    return " ".join(f"{name}={_shown(value)}" for name, value in zip(names, settings.values(), strict=True))
 
 
 def split_lists(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:

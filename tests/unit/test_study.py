@@ -13,15 +13,19 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from dqf import cli
 from dqf.errors import UserError
+from dqf.models.catalog import STARTERS
+from dqf.models.layer_pairs import layer_pairs
+from dqf.sections import FULL
 from dqf.settings import load_settings
+from dqf.stages._tuning import key_facts
 from dqf.study.analyse import analyse
 from dqf.study.check import check, count_values, differences
-from dqf.study.collect import bits_of, collect
+from dqf.study.collect import bits_of, collect, condition_of
 from dqf.study.files import read_summary, read_tables, study_folders, write_summary, write_tables
 from dqf.study.plan import load_plan, plan_of, shipped_names
 from dqf.sweeps.command import checked_runs
 from dqf.sweeps.directory import open_sweep
-from dqf.sweeps.plan import expand
+from dqf.sweeps.plan import expand, label_of
 from tests.support.example_study import MS, finish_run
 
 TASKS = ["glue:rte", "glue:mrpc", "glue:stsb", "glue:wnli"]
@@ -95,6 +99,45 @@ def test_every_shipped_study_is_valid_and_knows_its_place(name, settings):
     expand(planned.plan).raise_errors()
     assert planned.title
     assert settings.reference_dir in (planned.folder(settings), planned.folder(settings).parent)
+
+
+def teachers_of(name):
+    """Return the fully tuned teachers of a shipped study, by task, as plain data without adapters' settings."""
+    found = {}
+    for run in expand(load_plan(name).plan).runs:
+        if run.config.teacher.tuning == FULL:
+            found.setdefault(run.config.task.source, set()).add(str(key_facts(run.config.teacher)))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_names() if name != "reference"])
+def test_other_studies_share_the_reference_studys_teachers(name):
+    reference, own = teachers_of("reference"), teachers_of(name)
+    assert len(own) == 2
+    assert all(own[task] == reference[task] for task in own)
+
+
+def test_the_study_of_adapters_has_four_conditions_with_rates_of_their_own():
+    runs = expand(load_plan("lora").plan).runs
+    rates = {
+        label_of(condition_of(run.settings)): (run.config.teacher.learning_rate, run.config.student.learning_rate)
+        for run in runs
+    }
+    assert rates == {
+        "teacher.tuning=full student.tuning=full": (1e-4, 1e-4),
+        "teacher.tuning=full student.tuning=lora": (1e-4, 1e-3),
+        "teacher.tuning=lora student.tuning=full": (1e-3, 1e-4),
+        "teacher.tuning=lora student.tuning=lora": (1e-3, 1e-3),
+    }
+    assert len(runs) == 4 * 2 * 3
+
+
+def test_the_study_of_feature_layers_names_layers_that_are_there():
+    layers = {run.config.distillation.options["layers"] for run in expand(load_plan("feature-layers").plan).runs}
+    assert len(layers) == 4
+    shapes = {one.name: one.shape.layers for one in STARTERS}
+    for text in layers:
+        assert (layer_pairs(text, shapes["smollm2-135m"], shapes["minilm-l6"]) == ()) == (text == "none")
 
 
 def test_bad_plans_are_refused(tmp_path):
