@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dqf import registry
 from dqf.artifacts import Artifact, open_artifact
@@ -67,7 +69,8 @@ def _section(studio: Studio, run_dir: Path, variants: pd.DataFrame, rendered: Pa
     if working is not None and working.parents[2] != run_dir:
         st.text(f"Another export is being made: {working.name} of {working.parents[2].name}.")
     _own(place, artifact)
-    for entry in sorted(registry.entries("exporter"), key=lambda entry: _never(artifact, entry)):
+    entries = registry.entries("exporter")
+    for entry in sorted(entries, key=lambda entry: (_never(artifact, entry), bool(missing_packages(entry)))):
         _format(studio, place, artifact, entry, working)
 
 
@@ -87,7 +90,8 @@ def _missing() -> None:
 
 def _own(place: Place, artifact: Artifact) -> None:
     with st.container(border=True, gap="small"):
-        st.markdown("**Packed artifact**")
+        head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+        head.markdown("**Packed artifact**", width="content")
         st.caption("What was measured: packed weights, tokenizer, topology, receipt, in this project's own format.")
         try:
             size = artifact.size_bytes
@@ -95,42 +99,49 @@ def _own(place: Place, artifact: Artifact) -> None:
             components.notice("warning", "Weight files of this artifact are missing.")
             return
         st.text(f"{fmt.size(size)} of weights")
-        st.link_button("Download zip", _address(place, downloads.ARTIFACT), icon=":material/download:")
+        head.link_button("Download zip", _address(place, downloads.ARTIFACT), icon=":material/download:")
 
 
 def _format(studio: Studio, place: Place, artifact: Artifact, entry: Entry, working: Path | None) -> None:
     """Render one format: what it is, why not, or what came of it."""
     job = jobs.look(studio.settings, place, entry.name)
+    made = jobs.made(place, artifact, entry.name)
     missing = missing_packages(entry)
     with st.container(border=True, gap="small"):
-        head = st.container(horizontal=True, vertical_alignment="center")
-        live = job is not None and job.live
-        if not live and not _never(artifact, entry):
+        head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+        title = head.container(horizontal=True, vertical_alignment="center", width="content")
+        never, live = _never(artifact, entry), job is not None and job.live
+        if not never and not live:
             _settings(place, entry)
         reason = jobs.refusal(artifact, entry, _options(place, entry))
-        title = f"**{entry.title}**"
-        head.markdown(f":gray[{title}]" if reason else title, width="content")
-        if reason:
-            head.badge("Not for this variant", icon=":material/block:", color="gray")
-        elif missing:
-            head.badge(f"Needs {', '.join(missing)}", icon=":material/extension_off:", color="orange")
+        _title(title, entry, reason, missing, made is not None)
         if reason:
             st.text(reason)
         else:
             st.caption(f"{entry.summary} Verified by {entry.facts['consumer']}.")
-        made = jobs.made(place, artifact, entry.name)
         if made is not None:
-            head.badge("Verified", icon=":material/verified:", color="green")
             _made(place, entry, made)
         if live and job is not None:
             _progress(studio, place, entry, job)
             return
         if job is not None:
             _ended(place, entry, job)
+        if never:
+            return
         label = "Make it again" if made is not None else "Make and verify"
         blocked = bool(reason or missing or working)
-        if st.button(label, icon=":material/build:", disabled=blocked, key=_key("make", place, entry)):
+        if head.button(label, icon=":material/build:", disabled=blocked, key=_key("make", place, entry)):
             _start(studio, place, artifact, entry)
+
+
+def _title(place: DeltaGenerator, entry: Entry, reason: str, missing: Sequence[str], verified: bool) -> None:
+    place.markdown(f":gray[**{entry.title}**]" if reason else f"**{entry.title}**", width="content")
+    if reason:
+        place.badge("Not for this variant", icon=":material/block:", color="gray")
+    elif missing:
+        place.badge(f"Needs {', '.join(missing)}", icon=":material/extension_off:", color="orange")
+    if verified:
+        place.badge("Verified", icon=":material/verified:", color="green")
 
 
 def _made(place: Place, entry: Entry, made: ExportResult) -> None:
