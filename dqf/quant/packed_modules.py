@@ -114,7 +114,7 @@ class Int4Linear(nn.Module):
         if self.divides_input:
             flat = flat * self.inverse_input_scale
         product = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            flat.bfloat16(), self.codes, self.group_size, self.scales_and_zeros
+            flat.bfloat16().contiguous(), self.codes, self.group_size, self.scales_and_zeros
         )
         result = product.view(*x.shape[:-1], self.rows).to(x.dtype)
         return result if self.bias is None else result + self.bias

@@ -71,3 +71,6 @@ def test_packed_modules_compute_what_their_codes_stand_for(bits, symmetric, shap
         assert torch.allclose(model[0](ids), dense["0.weight"][ids], atol=1e-6)
         wanted = x @ dense["1.weight"].T + bias
         assert (model[1](x) - wanted).norm() < (0.01 if bits <= 4 else 1e-5) * wanted.norm()
+        # What an encoder's pooler is given: a slice that is not contiguous.
+        slices = x.repeat_interleave(2, 0).view(7, 2, columns)[:, 0]
+        assert torch.equal(model[1](slices), model[1](x))
