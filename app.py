@@ -1,6 +1,7 @@
 """DQF Studio's web app: `streamlit run app.py` (or `make app`).
 
-The app object starts the supervisor with the server, so queued runs go on with no browser open.
+The app object starts the supervisor with the server, so queued runs go on with no browser open, and sends
+downloads that are too large for a page.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
         supervisor.stop()
 
 
-app = st.App(ROUTER, lifespan=lifespan)
+from dqf.ui.downloads import routes  # noqa: E402
+
+app = st.App(ROUTER, lifespan=lifespan, routes=routes())
 
 if get_script_run_ctx() is not None:  # run as a script (AppTest): the app object would show nothing
     runpy.run_path(str(ROUTER), run_name="__main__")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 
@@ -48,3 +50,12 @@ class SilentReporter:
 
     def check_cancelled(self) -> None:
         """Never cancelled."""
+
+
+@contextmanager
+def phase(reporter: Reporter, name: str) -> Iterator[None]:
+    """Report a stage around a piece of work that is not cached."""
+    reporter.stage_started(name)
+    begun = time.monotonic()
+    yield
+    reporter.stage_done(name, "miss", time.monotonic() - begun)

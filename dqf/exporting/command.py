@@ -9,14 +9,13 @@ from typing import Any
 
 from dqf import flags, registry, terminal
 from dqf.artifacts import Artifact, open_artifact
-from dqf.errors import UserError, did_you_mean
+from dqf.errors import UserError
 from dqf.exporting.card import Origin
 from dqf.exporting.export import ExportResult, export, missing_packages
+from dqf.exporting.places import Place, find_variant
 from dqf.exporting.probe import probe_of_run
-from dqf.jobs.protocol import find_run, read_json
+from dqf.progress import Reporter
 from dqf.settings import Settings
-
-FOLDER = "exports"
 
 
 def export_variant(settings: Settings, arguments: argparse.Namespace, options: Mapping[str, Any]) -> ExportResult:
@@ -35,19 +34,43 @@ def export_variant(settings: Settings, arguments: argparse.Namespace, options: M
             shown = "--format" if name == "format" else name.upper()
             raise UserError(f"export needs RUN, VARIANT and --format NAME: {shown} is missing; `--list` shows formats.")
     registry.get("exporter", arguments.format)
-    run_dir, result, row = _find(settings, arguments.run, arguments.variant)
-    variant_id = row["variant_id"]
-    out = arguments.out or run_dir / FOLDER / f"{variant_id}-{arguments.format}"
-    given = [part for name, value in options.items() for part in (_flag(arguments.format, name), str(value))]
-    command = ("python", "-m", "dqf", "export", run_dir.name, variant_id, "--format", arguments.format, *given)
+    place = find_variant(settings, arguments.run, arguments.variant)
+    out = Path(arguments.out or place.export(arguments.format)).expanduser().absolute()
+    return export_place(settings, place, arguments.format, out, options)
+
+
+def export_place(
+    settings: Settings,
+    place: Place,
+    name: str,
+    out: Path,
+    options: Mapping[str, Any],
+    reporter: Reporter | None = None,
+) -> ExportResult:
+    """Export a variant with all that its run knows of it.
+
+    Args:
+        settings: where its data lies, threads.
+        place: the variant.
+        name: registered exporter.
+        out: folder to make.
+        options: of the exporter.
+        reporter: is told how far it is.
+
+    Raises:
+        UserError: as `dqf.exporting.export.export`.
+    """
+    given = [part for option, value in options.items() for part in (_flag(name, option), str(value))]
+    command = ("python", "-m", "dqf", "export", place.run_dir.name, place.variant_id, "--format", name, *given)
     return export(
-        run_dir / row["artifact"],
-        arguments.format,
-        Path(out).expanduser().absolute(),
+        place.artifact,
+        name,
+        out,
         options,
-        probe=probe_of_run(run_dir, settings),
-        origin=Origin(run_dir.name, variant_id, result, command),
+        probe=probe_of_run(place.run_dir, settings),
+        origin=Origin(place.run_dir.name, place.variant_id, place.result, command),
         threads=settings.threads,
+        reporter=reporter,
     )
 
 
@@ -55,8 +78,7 @@ def formats(settings: Settings, run: str | None, variant: str | None) -> list[di
     """Return one row per format: name, what it is, which packages are missing, why a variant cannot take it."""
     artifact: Artifact | None = None
     if run is not None and variant is not None:
-        run_dir, _, row = _find(settings, run, variant)
-        artifact = open_artifact(run_dir / row["artifact"], check=False)
+        artifact = open_artifact(find_variant(settings, run, variant).artifact, check=False)
     return [
         {
             "format": entry.name,
@@ -95,28 +117,6 @@ def sentence(made: ExportResult) -> str:
         "predictions agree."
     ]
     return "\n".join([*lines, *(f"  {note}" for note in made.record["notes"])])
-
-
-def _find(settings: Settings, run: str, variant: str) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]]:
-    """Return run directory, result and the variant's row.
-
-    Raises:
-        UserError: no such run or variant, or its artifact is not here.
-    """
-    run_dir = find_run((settings.runs_dir, settings.reference_dir), run)
-    result = read_json(run_dir / "result.json")
-    if not isinstance(result, dict):
-        raise UserError(f"a run must have a result before it is exported: {run_dir.name} has none; resume it.")
-    rows = {row["variant_id"]: row for row in result.get("variants", ())}
-    if variant not in rows:
-        raise UserError(f"a variant must be one of the run's: got {variant!r}{did_you_mean(variant, rows)}")
-    row = rows[variant]
-    if not row.get("artifact") or not (run_dir / row["artifact"]).is_dir():
-        raise UserError(
-            f"a variant's artifact must be here to be exported: {run_dir.name} holds none of {variant}; "
-            "run its config again."
-        )
-    return run_dir, result, row
 
 
 def _flag(exporter: str, option: str) -> str:

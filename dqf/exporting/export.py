@@ -17,8 +17,9 @@ from dqf.artifacts import WEIGHTS, Artifact, open_artifact, sha256_of
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.exporting.card import Origin, model_card
 from dqf.exporting.probe import Probe, built_in_probe
-from dqf.exporting.verify import verify
+from dqf.exporting.verify import CONSUMER, REFERENCE, verify
 from dqf.jobs.protocol import read_json, write_json
+from dqf.progress import Reporter, SilentReporter, phase
 
 if TYPE_CHECKING:
     from dqf.methods.exporters._files import Written
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 RECORD = "export.json"
 FORMAT = "dqf-export"
 VERSION = 1
+WRITE = "write"
+INSTALL = "pip install -r requirements-export.txt"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def export(
     probe: Probe | None = None,
     origin: Origin | None = None,
     threads: int = 1,
+    reporter: Reporter | None = None,
 ) -> ExportResult:
     """Export an artifact; nothing is kept unless its consumer reproduces the artifact's logits.
 
@@ -66,6 +70,7 @@ def export(
         probe: texts whose logits are compared; built-in sentences without.
         origin: what is known of how the artifact was made, for the model card.
         threads: for the processes that compute logits.
+        reporter: is told which phase it is in, and may stop it.
 
     Returns:
         The export.
@@ -81,7 +86,7 @@ def export(
     if errors:
         raise ConfigError(errors)
     artifact = open_artifact(artifact_folder)
-    message = entry.facts["refuse"](artifact, chosen) or _occupied(out) or _missing(entry)
+    message = entry.facts["refuse"](artifact, chosen) or _occupied(out) or missing_sentence(entry)
     if message:
         raise UserError(message)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +94,10 @@ def export(
     shutil.rmtree(scratch, ignore_errors=True)
     folder = scratch / out.name
     folder.mkdir(parents=True)
+    teller = reporter or SilentReporter()
+    teller.plan(phases(entry))
     try:
-        record = _make(artifact, entry, chosen, folder, probe or built_in_probe(), origin or Origin(), threads)
+        record = _make(artifact, entry, chosen, folder, probe or built_in_probe(), origin or Origin(), threads, teller)
         earlier = scratch / ".earlier"
         if out.exists():
             out.rename(earlier)
@@ -125,13 +132,14 @@ def missing_packages(entry: registry.Entry) -> list[str]:
     return [module for module in entry.facts["needs"] if importlib.util.find_spec(module) is None]
 
 
-def _missing(entry: registry.Entry) -> str:
+def missing_sentence(entry: registry.Entry) -> str:
+    """Return which packages an exporter lacks and how to get them, empty if none."""
     missing = missing_packages(entry)
     if not missing:
         return ""
     return (
         f"{entry.title} must be loaded by its consumer before it is kept: {', '.join(missing)} is not installed; "
-        "`pip install -r requirements-export.txt` brings it."
+        f"`{INSTALL}` brings it."
     )
 
 
@@ -141,14 +149,31 @@ def _occupied(out: Path) -> str:
     return f"an export goes to a new folder or over an earlier export: {out} holds something else; choose another."
 
 
+def phases(entry: registry.Entry) -> list[dict[str, str]]:
+    """Return what making an export goes through, for `Reporter.plan`."""
+    return [
+        {"id": WRITE, "title": "Write the files"},
+        {"id": REFERENCE, "title": "Compute the artifact's own logits"},
+        {"id": CONSUMER, "title": f"Load by {entry.facts['consumer']} and compare"},
+    ]
+
+
 def _make(
-    artifact: Artifact, entry: registry.Entry, options: Any, folder: Path, probe: Probe, origin: Origin, threads: int
+    artifact: Artifact,
+    entry: registry.Entry,
+    options: Any,
+    folder: Path,
+    probe: Probe,
+    origin: Origin,
+    threads: int,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """Write, verify and describe an export in `folder`, which is named as it will be; return its record."""
     from dqf.methods.exporters._files import write_tokenizer
 
     try:
-        written: Written = entry.target(artifact, folder, options)
+        with phase(reporter, WRITE):
+            written: Written = entry.target(artifact, folder, options)
     except (RuntimeError, OverflowError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(
@@ -160,7 +185,7 @@ def _make(
     files = {
         path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for path in sorted(folder.iterdir())
     }
-    agreement = verify(artifact, entry, folder, code, probe, threads)
+    agreement = verify(artifact, entry, folder, code, probe, threads, reporter)
     record: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

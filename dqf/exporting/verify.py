@@ -18,11 +18,13 @@ from dqf.artifacts import Artifact
 from dqf.data.tasks import REGRESSION, Examples
 from dqf.errors import UserError
 from dqf.exporting.probe import Probe
-from dqf.progress import SilentReporter
+from dqf.progress import Reporter, SilentReporter, phase
 from dqf.registry import Entry
 from dqf.serving.client import Served, ServingError, write_examples
 
-CONSUMER = Path(__file__).with_name("consumer.py")
+PROGRAM = Path(__file__).with_name("consumer.py")
+REFERENCE = "reference"
+CONSUMER = "consumer"
 TIMEOUT_S = 1800.0
 FLIPPED = 0.02
 """Largest share of probe rows with another predicted class; one row is always allowed, for a near tie."""
@@ -57,7 +59,15 @@ class Agreement:
         return asdict(self)
 
 
-def verify(artifact: Artifact, entry: Entry, folder: Path, code: str, probe: Probe, threads: int) -> Agreement:
+def verify(
+    artifact: Artifact,
+    entry: Entry,
+    folder: Path,
+    code: str,
+    probe: Probe,
+    threads: int,
+    reporter: Reporter | None = None,
+) -> Agreement:
     """Run an export's loading code in a fresh process and compare.
 
     Args:
@@ -67,15 +77,19 @@ def verify(artifact: Artifact, entry: Entry, folder: Path, code: str, probe: Pro
         code: Python source as the model card shows it.
         probe: texts.
         threads: for computing.
+        reporter: is told of the phases `REFERENCE` and `CONSUMER`, and may stop it.
 
     Raises:
         UserError: the consumer cannot load it, or the logits differ by more than the tolerance.
     """
+    teller = reporter or SilentReporter()
     with tempfile.TemporaryDirectory(prefix="dqf-export-") as scratch:
-        wanted = _reference(artifact, probe, threads, Path(scratch))
+        with phase(teller, REFERENCE):
+            wanted = _reference(artifact, probe, threads, Path(scratch), teller)
         # The consumer works on a copy of the folder's name only: whatever it writes stays out of the export.
         (Path(scratch) / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
-        found, versions = _consume(entry, code, probe, threads, Path(scratch))
+        with phase(teller, CONSUMER):
+            found, versions = _consume(entry, code, probe, threads, Path(scratch))
     if found.shape != wanted.shape or not np.isfinite(found).all():
         raise UserError(
             f"{entry.facts['consumer']} must give {wanted.shape[1]} finite logits per text: got "
@@ -96,12 +110,14 @@ def verify(artifact: Artifact, entry: Entry, folder: Path, code: str, probe: Pro
     )
 
 
-def _reference(artifact: Artifact, probe: Probe, threads: int, scratch: Path) -> NDArray[np.float32]:
+def _reference(
+    artifact: Artifact, probe: Probe, threads: int, scratch: Path, reporter: Reporter
+) -> NDArray[np.float32]:
     """Return the artifact's own logits, in FP32, from a fresh process."""
     examples = Examples(probe.texts, probe.pairs, np.zeros(len(probe.texts)))
     write_examples(examples, scratch / "examples.json")
     try:
-        with Served(artifact.folder, "torch-fp32", threads, "cpu", scratch / "serving.log", SilentReporter()) as served:
+        with Served(artifact.folder, "torch-fp32", threads, "cpu", scratch / "serving.log", reporter) as served:
             served.encode(scratch / "examples.json")
             return served.logits(scratch / "reference.npy")
     except ServingError as error:
@@ -127,7 +143,7 @@ def _consume(
     try:
         with log.open("wb") as output:
             done = subprocess.run(
-                [sys.executable, "-P", str(CONSUMER), "load.py", "probe.json", "logits.json"],
+                [sys.executable, "-P", str(PROGRAM), "load.py", "probe.json", "logits.json"],
                 cwd=scratch,
                 env=environment,
                 stdin=subprocess.DEVNULL,

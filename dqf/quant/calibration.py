@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from dqf.models.device import autocast
 from dqf.quant.products import second_moments
 
+MASSIVE = 4.0
+"""A token is massive if its norm is this many times the median's of its batch."""
+
 
 @dataclass
 class LayerInputs:
@@ -26,11 +29,15 @@ class LayerInputs:
         hessian: float32 (columns, columns), the sum of x x^T.
         largest: float32 (columns,), the largest |x| of each column.
         tokens: number of x.
+        ordinary_squares: float32 (columns,), the sum of x^2 over tokens without massive activations.
+        ordinary_tokens: number of those.
     """
 
     hessian: Tensor
     largest: Tensor
     tokens: int
+    ordinary_squares: Tensor
+    ordinary_tokens: int
 
     @property
     def power(self) -> Tensor:
@@ -40,13 +47,28 @@ class LayerInputs:
     @classmethod
     def of(cls, x: Tensor) -> LayerInputs:
         """Return the statistics of inputs (tokens, columns)."""
-        return cls(second_moments(x), _largest(x), x.shape[0])
+        return cls(second_moments(x), _largest(x), x.shape[0], *_ordinary(x))
 
     def add(self, x: Tensor) -> None:
         """Take in more inputs, float (tokens, columns)."""
         self.hessian += second_moments(x)
         torch.maximum(self.largest, _largest(x), out=self.largest)
         self.tokens += x.shape[0]
+        squares, tokens = _ordinary(x)
+        self.ordinary_squares += squares
+        self.ordinary_tokens += tokens
+
+
+def _ordinary(x: Tensor) -> tuple[Tensor, int]:
+    """Return the sum of x^2 over ordinary tokens, float32 (columns,), and how many there are.
+
+    Decoders give a few tokens, such as the first one, activations a hundred times those of the others (Sun et al.
+    (2024), "Massive Activations in Large Language Models"); these would hide what happens to the others.
+    """
+    squares = x.float().square()
+    sizes = squares.sum(1)
+    ordinary = sizes <= MASSIVE**2 * sizes.median()
+    return squares[ordinary].sum(0), int(ordinary.sum())
 
 
 def _largest(x: Tensor) -> Tensor:

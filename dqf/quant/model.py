@@ -23,7 +23,7 @@ from dqf.progress import Reporter
 from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
 from dqf.quant.receipts import LayerReceipt, signal, squared_error
-from dqf.quant.smoothing import search_int8_scale
+from dqf.quant.smoothing import int8_scale_if_fit
 from dqf.registry import Entry
 from dqf.registry import get as registered
 
@@ -232,7 +232,7 @@ class _Work:
         modules = [self._model.get_submodule(name) for name in names]
         weights = [module.get_parameter("weight").float() for module in modules]
         all_tried = self._try(names, weights, granularity, inputs)
-        int8_scale = search_int8_scale(torch.cat(weights), inputs) if inputs is not None else None
+        int8_scale = int8_scale_if_fit(torch.cat(weights), inputs) if inputs is not None else None
         for name, module, weight, tried in zip(names, modules, weights, all_tried, strict=True):
             kept, receipt = self._choose(name, module, weight, granularity, inputs, tried)
             module.get_parameter("weight").copy_(kept.dequantize())

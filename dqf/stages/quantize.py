@@ -28,7 +28,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 4
+VERSION = 5
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CALIBRATION_BATCH = 32

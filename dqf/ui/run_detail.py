@@ -11,7 +11,7 @@ import streamlit as st
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol
 from dqf.jobs.views import RunView, StageView, read_run, tail_log
-from dqf.ui import components, navigation, receipt_view, variant_table
+from dqf.ui import components, export_view, navigation, receipt_view, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG, loss_curves
 from dqf.ui.studio import Studio
@@ -172,6 +172,7 @@ def _results(studio: Studio, view: RunView) -> None:
         navigation.COMPARE.link("Compare these variants", query={"pick": keys})
         navigation.FRONTIER.link("See them on the frontier")
     receipt_view.of_run(studio, rows)
+    export_view.show(studio, view.run_dir, rows)
 
 
 def _config(view: RunView) -> None:

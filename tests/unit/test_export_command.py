@@ -66,7 +66,7 @@ def test_a_variant_is_exported_beside_its_run_with_the_command_that_makes_it_aga
     row_dir.mkdir(parents=True, exist_ok=True)
     seen = {}
 
-    def export(folder, name, out, options, *, probe, origin, threads):
+    def export(folder, name, out, options, *, probe, origin, threads, reporter):
         seen.update(folder=folder, name=name, out=out, options=options, origin=origin, probe=probe)
         return ExportResult(out, {"files": {}, "notes": [], "verification": {}})
 

@@ -9,11 +9,11 @@ from dqf.errors import UserError
 from dqf.quant.calibration import LayerInputs
 from dqf.quant.qparams import Granularity, check_group_size, choose_qparams, quantize, search_qparams
 from dqf.quant.refine import damped, descend, least_squares_scale, refine
-from dqf.quant.smoothing import int8_error
+from dqf.quant.smoothing import int8_error, int8_scale_if_fit
 
 
 def layer_inputs(hessian):
-    return LayerInputs(hessian, hessian.diagonal().sqrt(), 400)
+    return LayerInputs(hessian, hessian.diagonal().sqrt(), 400, hessian.diagonal().clone(), 400)
 
 
 def weight_and_hessian(rows=24, columns=48, seed=0):
@@ -265,3 +265,16 @@ def test_smoothquant_brings_every_calibration_input_within_one(strength):
     smooth = (result - exact).norm() / exact.norm()
     assert smooth < 0.02
     assert 0.5 < smooth / int8_error(weight, LayerInputs.of(x), quantized.int8_scale) ** 0.5 < 2
+
+
+def test_layers_with_massive_activations_are_not_prepared_for_int8():
+    generator = torch.Generator().manual_seed(8)
+    weight, x = torch.randn(32, 64, generator=generator), torch.randn(256, 64, generator=generator)
+    inputs = LayerInputs.of(x)
+    assert int8_scale_if_fit(weight, inputs) is not None
+    assert inputs.ordinary_tokens == 256
+    # One token of 256 large in every column: a fixed step for all tokens leaves the others too few steps.
+    x[3] *= 400
+    massive = LayerInputs.of(x)
+    assert massive.ordinary_tokens == 255
+    assert int8_scale_if_fit(weight, massive) is None

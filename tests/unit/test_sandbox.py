@@ -283,7 +283,8 @@ def test_the_process_cannot_write_files_or_take_the_memory(tmp_path):
 )
 def test_an_endless_query_is_stopped(taken, sql):
     started = time.monotonic()
-    with pytest.raises(UserError, match="can take 2 s: this one was stopped"):
+    # Which limit comes first, time or memory, depends on how busy the machine is.
+    with pytest.raises(UserError, match=r"can take 2 s: this one was stopped|MB of memory"):
         sandbox.ask(taken, sql, sandbox.Limits(time_ms=2000))
     assert time.monotonic() - started < 60
 
