@@ -57,7 +57,7 @@ def test_runs_one_after_the_other_and_nothing_twice(settings, sweep):
 
 
 def test_ctrl_c_stops_the_run_at_work_and_the_same_command_goes_on(settings, sweep):
-    process = sweep("--seed", "1,60,2")
+    process = sweep("--seed", "1,150,2")
     wait_for(lambda: any((run / "teacher.done").exists() for run in protocol.list_runs(settings.runs_dir)[1:]), 20)
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process)
@@ -65,7 +65,7 @@ def test_ctrl_c_stops_the_run_at_work_and_the_same_command_goes_on(settings, swe
     assert "the same command goes on" in err
     assert "Traceback" not in err
     assert sorted(states(settings)) == ["cancelled", "succeeded"]
-    code, out, err = finish(sweep("--seed", "1,60,2"))
+    code, out, err = finish(sweep("--seed", "1,150,2"))
     assert code == 0, err
     assert "3 runs, 1 done already" in err
     assert states(settings) == ["succeeded"] * 3
@@ -73,27 +73,27 @@ def test_ctrl_c_stops_the_run_at_work_and_the_same_command_goes_on(settings, swe
 
 
 def test_a_killed_sweep_finds_its_run_still_at_work(settings, sweep):
-    process = sweep("--seed", "50,1")
+    process = sweep("--seed", "150,1")
     run = wait_for(lambda: protocol.list_runs(settings.runs_dir), 20)[0]
     wait_for(lambda: (run / "events.jsonl").exists(), 20)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert protocol.run_state(run) == "running"
-    code, _, err = finish(sweep("--seed", "50,1"))
+    code, _, err = finish(sweep("--seed", "150,1"))
     assert code == 0, err
     assert states(settings) == ["succeeded"] * 2
     assert len(order(settings)) == 4
 
 
 def test_a_killed_worker_ends_its_run_and_the_same_command_tries_it_again(settings, sweep):
-    process = sweep("--seed", "60,1")
+    process = sweep("--seed", "150,1")
     run = wait_for(lambda: protocol.list_runs(settings.runs_dir), 20)[0]
     wait_for(lambda: (run / "teacher.done").exists(), 20)
     os.killpg(protocol.read_worker(run).pid, signal.SIGKILL)
     code, _, err = finish(process)
     assert code == 1
     assert "1 interrupted of 2 runs" in err
-    assert finish(sweep("--seed", "60,1"))[0] == 0
+    assert finish(sweep("--seed", "150,1"))[0] == 0
     assert states(settings) == ["succeeded"] * 2
 
 
