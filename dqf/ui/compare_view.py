@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import basket, frames, paper, task_chart, variant_table
+from dqf.ui import basket, frames, navigation, paper, task_chart, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, RETENTION, SCORE, SIZE
 from dqf.ui.charts import CONFIG, bars
@@ -63,6 +63,8 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+        if rows["run_id"].nunique() == 1:
+            navigation.RUNS.link("Take one elsewhere", ":material/ios_share:", {"run": str(rows["run_id"].iloc[0])})
         st.caption(
             "× smaller is against the teacher's FP16 weight file; × faster is against the same run's teacher in its "
             "fastest faithful runtime, p50 of one example at a time."
