@@ -124,8 +124,9 @@ def _quantize(folder: Path, tokens: int, threads: int) -> None:
     from dqf import registry
     from dqf.models.streaming import StreamedModel
     from dqf.progress import SilentReporter
-    from dqf.quant.model import Method, quantize_model
+    from dqf.quant.model import quantize_model
     from dqf.quant.qparams import Granularity
+    from dqf.quant.work import Method
 
     torch.set_num_threads(threads)
     entry = registry.get("quantizer", "gptq")

@@ -64,7 +64,7 @@ def _measure(
     from dqf.progress import SilentReporter
     from dqf.runtimes._select import candidates
     from dqf.serving.client import Served, ServingError, write_examples
-    from dqf.stages.verify import agreement
+    from dqf.stages.verify import faithful
 
     held = Examples(tuple(texts[-EXAMPLES:]), None, np.zeros(EXAMPLES))
     work.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def _measure(
                 try:
                     one = Served(artifact.folder, entry.name, arguments.threads, "cpu", work / "log", SilentReporter())
                     one.encode(work / "examples.json")
-                    row = agreement(reference, one.logits(work / "logits.npy"), False)
+                    row = faithful(reference, one.logits(work / "logits.npy"), False)
                 except ServingError as error:
                     print(f"{entry.name}: {error}")
                     continue
@@ -110,8 +110,9 @@ def _artifact(
     from dqf.data.tasks import Examples
     from dqf.models.loading import load_folder
     from dqf.progress import SilentReporter
-    from dqf.quant.model import Method, quantize_model
+    from dqf.quant.model import quantize_model
     from dqf.quant.qparams import Granularity
+    from dqf.quant.work import Method
     from dqf.stages.export import complete_artifact
     from dqf.training import predict, to_inputs
 

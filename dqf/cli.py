@@ -21,6 +21,7 @@ from typing import Any
 
 from dqf import __version__, flags, registry, terminal
 from dqf.config import RunConfig, merge
+from dqf.config_file import read_config_file
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol, views
 from dqf.jobs.executor import GRACE_S, LocalExecutor
@@ -82,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = add("run", _run, "Launch a run and wait for its result.")
     run.add_argument("--preset", metavar="NAME", help="start from " + " or ".join(preset.name for preset in PRESETS))
     run.add_argument(
-        "--config", type=Path, metavar="FILE", help="start from a JSON config (such as a run's config.json)"
+        "--config", type=Path, metavar="FILE", help="start from a JSON or TOML config (such as a run's config.json)"
     )
     run.add_argument("--detach", action="store_true", help="only queue it; the app works on it")
     flags.add_flags(run)
@@ -122,20 +123,8 @@ def config_from(arguments: argparse.Namespace) -> RunConfig:
     if arguments.preset is not None or arguments.config is None:
         base = preset_config(arguments.preset or PRESETS[0].name).to_dict()
     if arguments.config is not None:
-        base = flags.apply(base, _read_config(arguments.config))
+        base = flags.apply(base, read_config_file(arguments.config))
     return RunConfig.from_dict(flags.apply(base, flags.changes_of(arguments, base)))
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"a config file must be readable: {path} is not ({error}).") from None
-    except ValueError as error:
-        raise UserError(f"a config file must be JSON: {path} is not ({error}).") from None
-    if not isinstance(data, Mapping):
-        raise UserError(f"a config file must hold one JSON object: {path} holds a {type(data).__name__}.")
-    return data
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -163,7 +152,7 @@ def _study(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.results_dir)
     run_dir = protocol.find_run((settings.runs_dir,), arguments.run)
-    _check(RunConfig.from_dict(_read_config(run_dir / "config.json")), settings)
+    _check(RunConfig.from_dict(read_config_file(run_dir / "config.json")), settings)
     actions.take_over(run_dir)
     return _work(run_dir, settings, arguments.json)
 

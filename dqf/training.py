@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits float32 (batch, outputs), row numbers int64 (batch,)) -> scalar."""
 
 
-class StateLoss(nn.Module):
+class StateLoss(nn.Module, ABC):
     """A loss that looks inside the model and may have parameters of its own: trained along, then thrown away.
 
     Attributes:
@@ -40,6 +41,7 @@ class StateLoss(nn.Module):
 
     wants: dict[str, bool]
 
+    @abstractmethod
     def forward(self, outputs: Any, attention_mask: Tensor, rows: Tensor) -> Tensor:
         """Return the scalar loss of a batch.
 
@@ -48,7 +50,6 @@ class StateLoss(nn.Module):
             attention_mask: int64 (batch, tokens).
             rows: int64 (batch,) row numbers, on the CPU.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

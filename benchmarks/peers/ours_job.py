@@ -20,8 +20,9 @@ def main() -> None:
     from benchmarks import _lm
     from dqf import registry
     from dqf.progress import SilentReporter
-    from dqf.quant.model import Method, Scope, quantize_model
+    from dqf.quant.model import Scope, quantize_model
     from dqf.quant.qparams import Granularity
+    from dqf.quant.work import Method
 
     job = json.loads(Path(sys.argv[1]).read_text())
     out = Path(job["out"])

@@ -95,27 +95,11 @@ def paired_bootstrap_ratio(
     Returns:
         Ratio, lower limit, upper limit; all 0 where the reference's metric is 0.
     """
-    labels = np.asarray(labels)
-    predictions, reference_predictions = np.asarray(predictions), np.asarray(reference_predictions)
-    if len(labels) == 0:
+    whole, resampled = _paired(metric_fn, labels, predictions, reference_predictions, ratios_of, n_resamples, seed)
+    usable = resampled[np.isfinite(resampled)]
+    if not np.isfinite(whole) or len(usable) == 0:
         return 0.0, 0.0, 0.0
-    whole = np.ones((1, len(labels)))
-    ratio = ratios_of(
-        evaluate_resamples(metric_fn, labels, predictions, whole),
-        evaluate_resamples(metric_fn, labels, reference_predictions, whole),
-    )
-    ratios = [
-        ratios_of(
-            evaluate_resamples(metric_fn, labels, predictions, weights),
-            evaluate_resamples(metric_fn, labels, reference_predictions, weights),
-        )
-        for weights in resample_weights(len(labels), n_resamples, seed)
-    ]
-    usable = np.concatenate(ratios)
-    usable = usable[np.isfinite(usable)]
-    if not np.isfinite(ratio[0]) or len(usable) == 0:
-        return 0.0, 0.0, 0.0
-    return (float(ratio[0]), *percentile_interval(usable))
+    return (whole, *percentile_interval(usable))
 
 
 def paired_bootstrap_difference(
@@ -141,19 +125,31 @@ def paired_bootstrap_difference(
     Returns:
         Difference, lower limit, upper limit; all 0 without examples.
     """
+    whole, resampled = _paired(metric_fn, labels, predictions, reference_predictions, np.subtract, n_resamples, seed)
+    return (whole, *percentile_interval(resampled)) if len(resampled) else (0.0, 0.0, 0.0)
+
+
+def _paired(
+    metric_fn: MetricFunction,
+    labels: Array,
+    predictions: Array,
+    reference_predictions: Array,
+    combine: Callable[[Floats, Floats], Floats],
+    n_resamples: int,
+    seed: int,
+) -> tuple[float, Floats]:
+    """Return combine(metric of one, metric of the other) on all examples, and on each resample of both."""
     labels = np.asarray(labels)
-    predictions, reference_predictions = np.asarray(predictions), np.asarray(reference_predictions)
+    both = np.asarray(predictions), np.asarray(reference_predictions)
     if len(labels) == 0:
-        return 0.0, 0.0, 0.0
+        return 0.0, np.empty(0)
 
-    def differences(weights: Floats) -> Floats:
-        return evaluate_resamples(metric_fn, labels, predictions, weights) - evaluate_resamples(
-            metric_fn, labels, reference_predictions, weights
-        )
+    def combined(weights: Floats) -> Floats:
+        first, second = (evaluate_resamples(metric_fn, labels, one, weights) for one in both)
+        return combine(first, second)
 
-    resampled = [differences(weights) for weights in resample_weights(len(labels), n_resamples, seed)]
-    whole = differences(np.ones((1, len(labels))))
-    return (float(whole[0]), *percentile_interval(np.concatenate(resampled)))
+    resampled = [combined(weights) for weights in resample_weights(len(labels), n_resamples, seed)]
+    return float(combined(np.ones((1, len(labels))))[0]), np.concatenate(resampled)
 
 
 def paired_ratio_interval(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dqf.artifacts import Artifact
 from dqf.data.tasks import REGRESSION, Examples
 from dqf.errors import UserError
+from dqf.evaluate.agreement import agreement
 from dqf.exporting.probe import Probe
 from dqf.progress import Reporter, SilentReporter, phase
 from dqf.registry import Entry
@@ -26,8 +27,6 @@ PROGRAM = Path(__file__).with_name("consumer.py")
 REFERENCE = "reference"
 CONSUMER = "consumer"
 TIMEOUT_S = 1800.0
-FLIPPED = 0.02
-"""Largest share of probe rows with another predicted class; one row is always allowed, for a near tie."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,18 @@ def verify(
             f"{entry.facts['consumer']} must give {wanted.shape[1]} finite logits per text: got "
             f"{'numbers that are not finite' if found.shape == wanted.shape else found.shape}; nothing was kept."
         )
-    error = float(np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
     regression = (artifact.manifest.get("task") or {}).get("kind") == REGRESSION or wanted.shape[1] == 1
-    flips = 0 if regression else int((found.argmax(1) != wanted.argmax(1)).sum())
     tolerance = float(entry.facts["tolerance"])
-    if error > tolerance or flips > max(1, FLIPPED * len(wanted)):
+    seen = agreement(wanted, found, regression, tolerance)
+    error, flips = seen["relative_l2_error"], seen["flips"]
+    if not seen["faithful"]:
         raise UserError(
             f"{entry.title} must reproduce the artifact's logits within {tolerance:.0%}: {entry.facts['consumer']} "
             f"differed by {error:.1%} and in {flips} of {len(wanted)} predictions, so nothing was kept; "
             "choose another format."
         )
     return Agreement(
-        error, 1 - flips / len(wanted), tolerance, len(wanted), probe.source, entry.facts["consumer"], versions
+        error, seen["argmax_agreement"], tolerance, len(wanted), probe.source, entry.facts["consumer"], versions
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dqf.quant.qparams import QuantizedWeight
     from dqf.registry import Entry
 
+DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "stablelm", "starcoder2")
+"""`model_type`s that both libraries describe and transformers has classifiers for."""
 LONGEST_BLOCK = 512
 """Tokens of one calibration row that an engine is given."""
 

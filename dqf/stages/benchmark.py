@@ -16,7 +16,7 @@ from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
-from dqf.stages.verify import agreement
+from dqf.stages.verify import faithful
 
 VERSION = 1
 TIMES = "latency.parquet"
@@ -89,7 +89,7 @@ def _serves(context: Context, export: Output, runtime: str, folder: Path) -> boo
         return False
     finally:
         probe.unlink()
-    return bool(agreement(reference, logits, context.task.kind == REGRESSION)["faithful"])
+    return bool(faithful(reference, logits, context.task.kind == REGRESSION)["faithful"])
 
 
 def _time(context: Context, variants: Mapping[str, tuple[Path, str]], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dqf.serving.client import Served, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
-from dqf.stages.verify import agreement, read_verification
+from dqf.stages.verify import faithful, read_verification
 
 VERSION = 1
 PREDICTIONS = "predictions.parquet"
@@ -48,7 +48,7 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
         (folder / "examples.json").unlink()
         logits = np.concatenate(parts)
         regression = context.task.kind == REGRESSION
-        checked = agreement(reference, logits[: len(reference)], regression)
+        checked = faithful(reference, logits[: len(reference)], regression)
         predictions = logits[:, 0].astype(np.float64) if regression else logits.argmax(1).astype(np.int64)
         frame = pd.DataFrame(
             {

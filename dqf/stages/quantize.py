@@ -15,15 +15,16 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dqf import registry
-from dqf.artifacts import WEIGHTS, packed_tensors, save_quantized
+from dqf.artifacts import WEIGHTS, Packed, save_quantized
 from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples, calibration_fingerprint
 from dqf.data.encode import Encoder, length_buckets
 from dqf.errors import UserError
 from dqf.models.loading import load_folder
 from dqf.models.streaming import StreamedModel
 from dqf.quant.allocation import BITS, allocate, measure_sensitivity
-from dqf.quant.model import Method, Scope, quantize_model
+from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity, QuantizedWeight
+from dqf.quant.work import Method
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
@@ -162,17 +163,20 @@ def _plan(
         weights, _ = quantize_model(copy.deepcopy(model), how, calibration, context.reporter, scope)
         candidates[bits] = {name.removesuffix(".weight"): one for name, one in weights.items()}
     sensitivity = measure_sensitivity(model, candidates, calibration, context.reporter)
-    sizes = {name: {bits: float(_stored_bytes(name, candidates[bits][name])) for bits in BITS} for name in sensitivity}
     if form.budget_bytes:
+        sizes = {name: {bits: float(_stored_bytes(candidates[bits][name])) for bits in BITS} for name in sensitivity}
         return allocate(sensitivity, sizes, form.budget_bytes - _other_bytes(model, sizes))
     params = {name: candidates[BITS[0]][name].codes.numel() for name in sensitivity}
     sizes = {name: {bits: float(bits * count) for bits in BITS} for name, count in params.items()}
     return allocate(sensitivity, sizes, form.bits * sum(params.values()))
 
 
-def _stored_bytes(name: str, weight: QuantizedWeight) -> int:
-    """Return the bytes a quantized weight takes in the file, its input ranges for INT8 included."""
-    return packed_tensors(name, weight)[0].size_bytes
+def _stored_bytes(weight: QuantizedWeight) -> int:
+    """Return the most bytes a quantized weight takes in the file: as if it had input ranges for INT8."""
+    rows, columns = weight.codes.shape
+    how = weight.granularity
+    has_scale = weight.input_scale is not None
+    return Packed((rows, columns), how.bits, how.group_size, how.symmetric, has_scale, int8_scale=True).size_bytes
 
 
 def _other_bytes(model: nn.Module, quantized: Mapping[str, Any]) -> int:

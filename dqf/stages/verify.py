@@ -13,6 +13,7 @@ from dqf.artifacts import open_artifact
 from dqf.data.tasks import REGRESSION
 from dqf.environment import versions
 from dqf.errors import UserError
+from dqf.evaluate.agreement import agreement
 from dqf.registry import Entry
 from dqf.runtimes._select import candidates
 from dqf.serving.client import Served, ServingError, write_examples
@@ -23,8 +24,6 @@ from dqf.stages.export import ARTIFACT, REFERENCE
 VERSION = 2
 TOLERANCE = 0.08
 """Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
-FLIPPED = 0.02
-"""Largest share of probe rows with another predicted class; one row is always allowed, for a near tie."""
 MARGIN = 0.10
 """How much faster a less exact runtime must be to be preferred; keeps the choice stable between runs."""
 TIMED_ROUNDS = 40
@@ -123,7 +122,7 @@ def _measure(
             served[entry.name] = one
             try:
                 one.encode(folder / "probe.json")
-                row |= agreement(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
+                row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
                 if row["faithful"]:
                     row["latency_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
             except ServingError as error:
@@ -144,15 +143,11 @@ def read_verification(output: Output) -> dict[str, Any]:
     return data
 
 
-def agreement(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:
-    """Return relative L2 error, argmax agreement and whether both are within bounds."""
-    error = float(np.linalg.norm(logits - reference) / max(float(np.linalg.norm(reference)), 1e-12))
-    flips = 0 if regression else int((logits.argmax(1) != reference.argmax(1)).sum())
-    return {
-        "relative_l2_error": error,
-        "argmax_agreement": 1.0 - flips / len(logits),
-        "faithful": bool(np.isfinite(logits).all() and error <= TOLERANCE and flips <= max(1, FLIPPED * len(logits))),
-    }
+def faithful(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:
+    """Return how a runtime's logits agree with the in-memory model's, within the bounds of runtimes."""
+    found = agreement(reference, logits, regression, TOLERANCE)
+    del found["flips"]  # the share says it
+    return found
 
 
 def _drop_hopeless(rows: list[dict[str, Any]], served: dict[str, Served]) -> None:

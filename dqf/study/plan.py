@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dqf.config_file import read_config_file
 from dqf.errors import UserError, did_you_mean
 from dqf.settings import Settings
-from dqf.sweeps.command import add_working_arguments, read_file, read_overrides
+from dqf.sweeps.command import add_working_arguments, read_overrides
 from dqf.sweeps.plan import Plan, split_lists
 
 PLANS = Path(__file__).parent / "plans"
@@ -63,7 +64,7 @@ def load_plan(name_or_file: str) -> StudyPlan:
         path = next(
             PLANS / f"{name_or_file}{suffix}" for suffix in SUFFIXES if (PLANS / f"{name_or_file}{suffix}").is_file()
         )
-    return plan_of(read_file(path), path.stem, shipped)
+    return plan_of(read_config_file(path), path.stem, shipped)
 
 
 def plan_of(data: dict[str, Any], stem: str, shipped: bool) -> StudyPlan:

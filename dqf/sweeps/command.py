@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dqf import flags, terminal
 from dqf.config import RunConfig, digest_of, merge
+from dqf.config_file import read_config_file
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor, LocalExecutor
@@ -59,7 +59,7 @@ def plan_from(arguments: argparse.Namespace) -> Plan:
     axes: dict[str, tuple[Any, ...]] = {}
     overrides: tuple[Override, ...] = ()
     if arguments.config is not None:
-        data = read_file(arguments.config)
+        data = read_config_file(arguments.config)
         overrides = read_overrides(data.pop("overrides", ()))
         base, axes = split_lists(data)
     presets = [name.strip() for name in (arguments.preset or "").split(",") if name.strip()]
@@ -80,25 +80,6 @@ def plan_from(arguments: argparse.Namespace) -> Plan:
     if len(axes.get(PRESET, ())) == 1:
         base = {PRESET: axes.pop(PRESET)[0], **base}
     return Plan(base, axes, overrides, fixed)
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON or TOML file.
-
-    Raises:
-        UserError: it is not readable, or not an object.
-    """
-    kind = "TOML" if path.suffix == ".toml" else "JSON"
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if kind == "TOML" else json.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"a config file must be readable: {path} is not ({error}).") from None
-    except ValueError as error:
-        raise UserError(f"a config file must be {kind}: {path} is not ({error}).") from None
-    if not isinstance(data, dict):
-        raise UserError(f"a config file must hold one {kind} object: {path} holds a {type(data).__name__}.")
-    return data
 
 
 def read_overrides(given: Any) -> tuple[Override, ...]:

@@ -17,8 +17,9 @@ from dqf.data.tasks import CLASSIFICATION, Examples, Task
 from dqf.errors import UserError
 from dqf.models.loading import Classifier, load_source
 from dqf.progress import SilentReporter
-from dqf.quant.model import Method, quantize_model
+from dqf.quant.model import quantize_model
 from dqf.quant.qparams import Granularity
+from dqf.quant.work import Method
 from dqf.runtimes._graph import read_graph
 from dqf.runtimes._int8 import to_int8
 from dqf.settings import load_settings

@@ -38,8 +38,9 @@ def make_artifact(
     from dqf.data.tasks import CLASSIFICATION, Examples, Task
     from dqf.models.loading import load_source, round_to_half
     from dqf.progress import SilentReporter
-    from dqf.quant.model import Method, quantize_model
+    from dqf.quant.model import quantize_model
     from dqf.quant.qparams import Granularity
+    from dqf.quant.work import Method
     from dqf.settings import Settings
     from dqf.stages.export import complete_artifact
     from dqf.training import to_inputs

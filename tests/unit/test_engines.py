@@ -11,8 +11,9 @@ from dqf.config import RunConfig
 from dqf.errors import ConfigError
 from dqf.progress import SilentReporter
 from dqf.quant.engines import refuse, token_blocks
-from dqf.quant.model import Method, Scope, quantize_model
+from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity
+from dqf.quant.work import Method
 
 ENGINES = [entry for entry in registry.entries("quantizer") if entry.facts.get("engine")]
 

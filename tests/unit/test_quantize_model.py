@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from dqf import registry
 from dqf.errors import UserError
 from dqf.progress import SilentReporter
-from dqf.quant.model import Method, Scope, quantize_model
+from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity
+from dqf.quant.work import Method
 from dqf.registry import Entry, NoOptions
 from tests.support.tiny import write_bert, write_llama
 

@@ -278,13 +278,13 @@ def test_the_process_cannot_write_files_or_take_the_memory(tmp_path):
     "sql",
     [
         "WITH RECURSIVE n AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n",
-        "SELECT count(*) FROM range(10000000000) a, range(10000000000) b WHERE a.range + b.range = -1",
+        # Each side fits into memory, their product takes days: only time can end it.
+        "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = -1",
     ],
 )
 def test_an_endless_query_is_stopped(taken, sql):
     started = time.monotonic()
-    # Which limit comes first, time or memory, depends on how busy the machine is.
-    with pytest.raises(UserError, match=r"can take 2 s: this one was stopped|MB of memory"):
+    with pytest.raises(UserError, match="can take 2 s: this one was stopped"):
         sandbox.ask(taken, sql, sandbox.Limits(time_ms=2000))
     assert time.monotonic() - started < 60
 

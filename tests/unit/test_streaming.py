@@ -9,8 +9,9 @@ from dqf import registry
 from dqf.errors import UserError
 from dqf.models.streaming import StreamedModel
 from dqf.progress import SilentReporter
-from dqf.quant.model import Method, Scope, quantize_model
+from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity
+from dqf.quant.work import Method
 from tests.support.tiny import write_bert, write_llama
 
 CPU = torch.device("cpu")

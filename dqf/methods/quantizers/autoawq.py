@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dqf.quant.engines import EngineResult, refuse, token_blocks
+from dqf.quant.engines import DECODERS, EngineResult, refuse, token_blocks
 from dqf.registry import NoOptions, get, register
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     summary="The AutoAWQ library's own search, on the decoders it knows; to compare with `awq`.",
     needs_calibration=True,
     engine="awq",
-    architectures=("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "stablelm", "starcoder2"),
+    architectures=DECODERS,
     instead="awq",
 )
 def quantize_blocks(

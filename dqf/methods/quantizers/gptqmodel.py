@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dqf.errors import UserError
-from dqf.quant.engines import EngineResult, refuse, token_blocks
+from dqf.quant.engines import DECODERS, EngineResult, refuse, token_blocks
 from dqf.registry import NoOptions, get, register
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     summary="The GPTQModel library's GPTQ, on the decoders it knows; to compare with `gptq`.",
     needs_calibration=True,
     engine="gptqmodel",
-    architectures=("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "stablelm", "starcoder2"),
+    architectures=DECODERS,
     instead="gptq",
 )
 def quantize_blocks(
