@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Download, Locator, Page, TimeoutError, expect
 
 from dqf.jobs import protocol
 from tests.support.example_runs import write_example_run
@@ -139,6 +139,19 @@ def settle(page: Page) -> None:
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=30_000)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def download(page: Page, button: Locator) -> Download:
+    """Click until a download begins: a click is lost when late content moves the button under the pointer."""
+    for _ in range(3):
+        settle(page)
+        try:
+            with page.expect_download(timeout=20_000) as waiting:
+                button.click()
+            return waiting.value
+        except TimeoutError:
+            continue
+    raise AssertionError(f"no download began: {button}")
 
 
 def _free_port() -> int:

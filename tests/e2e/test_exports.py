@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from dqf.artifacts import open_artifact
 from dqf.exporting.places import variant_of
-from tests.e2e.conftest import PHONE, open_page
+from tests.e2e.conftest import PHONE, download, open_page
 from tests.support.example_artifacts import EVIL, write_example_artifact, write_example_export
 from tests.support.example_runs import write_example_run
 
@@ -35,17 +35,14 @@ def test_verified_files_are_downloaded_and_a_failure_shows_without_a_reload(page
     expect(page.get_by_role("button", name="Make it again")).to_be_enabled()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for at, folder in ((0, VARIANT), (1, f"{VARIANT}-fp16-safetensors")):
-        with page.expect_download() as arrived:
-            page.get_by_role("link", name="Download zip").nth(at).click()
-        got = arrived.value
+        got = download(page, page.get_by_role("link", name="Download zip").nth(at))
         assert got.suggested_filename == f"{run.name}-{folder}.zip"
         got.save_as(tmp_path / "got.zip")
         with zipfile.ZipFile(tmp_path / "got.zip") as zipped:
             assert zipped.testzip() is None
             assert f"{folder}/config.json" in zipped.namelist() or f"{folder}/export.json" in zipped.namelist()
-    with page.expect_download() as card:
-        page.get_by_role("button", name="Download card").click()
-    assert EVIL in card.value.path().read_text()
+    card = download(page, page.get_by_role("button", name="Download card"))
+    assert EVIL in card.path().read_text()
     page.get_by_text("Model card", exact=True).click()
     expect(page.get_by_test_id("stCode").filter(has_text="A card")).to_be_visible()
     expect(page.locator("img[src*='example.org']")).to_have_count(0)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import PHONE, open_page, settle
+from tests.e2e.conftest import PHONE, download, open_page, settle
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
 
@@ -28,9 +28,10 @@ def test_verdicts_charts_and_the_rows_behind_them(page: Page, study_app, tmp_pat
     opener = page.locator("summary").filter(has_text="The parts at every bit-width")
     opener.focus()
     page.keyboard.press("Enter")
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download CSV").locator("visible=true").first.click()
-    waiting.value.save_as(tmp_path / "rows.csv")
+    expect(page.get_by_test_id("stDataFrame").locator("visible=true").first).to_be_visible()
+    download(page, page.get_by_role("button", name="Download CSV").locator("visible=true").first).save_as(
+        tmp_path / "rows.csv"
+    )
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert set(rows["part"]) == {"smaller_student", "distillation", "quantization", "interaction", "total"}
 

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import PHONE, open_page, settle
+from tests.e2e.conftest import PHONE, download, open_page, settle
 
 
 def test_a_query_is_run_by_keyboard_drawn_and_downloaded(page: Page, filled_app, tmp_path):
@@ -18,9 +18,7 @@ def test_a_query_is_run_by_keyboard_drawn_and_downloaded(page: Page, filled_app,
     settle(page)
     expect(page.get_by_text("5 rows, 2 columns", exact=False)).to_be_visible(timeout=60_000)
     expect(page.locator(".js-plotly-plot")).to_be_visible()
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Parquet").click()
-    waiting.value.save_as(tmp_path / "rows.parquet")
+    download(page, page.get_by_role("button", name="Parquet")).save_as(tmp_path / "rows.parquet")
     rows = pd.read_parquet(tmp_path / "rows.parquet")
     assert rows["variant"].tolist() == ["student-dqf", "student-ft", "student-kd", "student-ptq", "teacher"]
     expect(page).to_have_url(re.compile("sql=SELECT"))
