@@ -20,10 +20,10 @@ from dqf.stages._context import Context
 from dqf.stages.quantize import PACKED, RECEIPT
 from dqf.training import predict
 
-VERSION = 3
+VERSION = 4
 ARTIFACT = "artifact"
 REFERENCE = "reference_logits.npy"
-PROBE_ROWS = 128
+PROBE_ROWS = 256
 
 
 def export_artifact(context: Context, source: Output, variant: dict[str, Any], stage: str) -> Output:

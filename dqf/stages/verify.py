@@ -21,7 +21,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
 
-VERSION = 2
+VERSION = 3
 TOLERANCE = 0.08
 """Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
 MARGIN = 0.10
@@ -29,7 +29,7 @@ MARGIN = 0.10
 TIMED_ROUNDS = 40
 TRIAL_ROUNDS = 4
 HOPELESS = 2.0
-"""A candidate this many times slower than the fastest in its trial rounds is timed no further."""
+"""A candidate this many times slower than the fastest in its trial rounds is looked at no further."""
 ORDER = ("FP32", "BF16", "INT8")
 FILE = "verification.json"
 
@@ -122,9 +122,10 @@ def _measure(
             served[entry.name] = one
             try:
                 one.encode(folder / "probe.json")
-                row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
-                if row["faithful"]:
-                    row["latency_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
+                row["latency_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
+                row["error"] = _too_slow(row, rows)
+                if not row["error"]:
+                    row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
             except ServingError as error:
                 row |= {"error": str(error), "faithful": False}
             _drop_hopeless(rows, served)
@@ -148,6 +149,15 @@ def faithful(reference: NDArray[Any], logits: NDArray[Any], regression: bool) ->
     found = agreement(reference, logits, regression, TOLERANCE)
     del found["flips"]  # the share says it
     return found
+
+
+def _too_slow(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return why a candidate's logits need not be compared: a faithful one is far faster. Empty if they do."""
+    best = min((one for one in rows if one["faithful"]), key=lambda one: one["latency_ms_p50"], default=None)
+    if best is None or row["latency_ms_p50"] <= HOPELESS * best["latency_ms_p50"]:
+        return ""
+    times = row["latency_ms_p50"] / best["latency_ms_p50"]
+    return f"not compared: {times:.1f} times as slow as {best['runtime']} in its first passes"
 
 
 def _drop_hopeless(rows: list[dict[str, Any]], served: dict[str, Served]) -> None:
