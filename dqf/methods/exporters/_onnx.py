@@ -61,13 +61,21 @@ def write_onnx(artifact: Artifact, weights: Weights, folder: Path, accuracy_leve
     """
     import onnx
 
-    model = _trace(artifact)
-    Rewriter(model, weights, accuracy_level).run()
-    model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    model = build_onnx(artifact, weights, accuracy_level)
     large = model.ByteSize() > LARGEST_PROTO_BYTES
     onnx.save_model(model, str(folder / FILE), save_as_external_data=large, location=f"{FILE}.data" if large else None)
     loading = LOADING.format(file=FILE, max_length=artifact.manifest["max_length"], arguments=text_arguments(artifact))
     return Written(loading, tuple(weights.notes))
+
+
+def build_onnx(artifact: Artifact, weights: Weights, accuracy_level: int) -> onnx.ModelProto:
+    """Return the graph with an artifact's weights; the arguments are those of `write_onnx`."""
+    import onnx
+
+    model = _trace(artifact)
+    Rewriter(model, weights, accuracy_level).run()
+    model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    return model
 
 
 def _trace(artifact: Artifact) -> onnx.ModelProto:
