@@ -12,6 +12,7 @@ KEPT = (
     "result.json",
     "latency.parquet",
     "latency_shared.parquet",
+    "throughput.parquet",
     "predictions",
     "receipts",
 )

@@ -6,6 +6,10 @@
 | `DQF_DATA_DIR` | folders in hub layout, tried before the hub (`os.pathsep` separates several) | none |
 | `DQF_MODEL_DIRS` | folders local models may lie in (`os.pathsep` separates several) | working directory |
 | `DQF_THREADS` | CPU threads for training and for latency | all cores |
+| `DQF_WATTS_PER_CORE` | power of a busy core, for the estimate of energy where no counter can be read | 5 |
+
+Five watts is an assumption, not a measurement: rated power divided by threads is about 2 to 4 W for server
+processors and 5 to 10 W for desktop ones.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from pathlib import Path
 
 from dqf.errors import UserError
 
+WATTS_PER_CORE = 5.0
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,6 +32,7 @@ class Settings:
     data_dirs: tuple[Path, ...]
     model_dirs: tuple[Path, ...]
     threads: int
+    watts_per_core: float = WATTS_PER_CORE
 
     @property
     def runs_dir(self) -> Path:
@@ -62,7 +69,7 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
     """Read the settings from the environment; `results_dir` overrides `DQF_RESULTS_DIR`.
 
     Raises:
-        UserError: `DQF_THREADS` is not a positive whole number.
+        UserError: `DQF_THREADS` or `DQF_WATTS_PER_CORE` is not a number as it should be.
     """
     root = Path(results_dir or os.environ.get("DQF_RESULTS_DIR") or "results").expanduser().resolve()
     raw = os.environ.get("DQF_THREADS", "").strip()
@@ -77,7 +84,22 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
         else len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
+        watts_per_core=_watts_per_core(),
     )
+
+
+def _watts_per_core() -> float:
+    raw = os.environ.get("DQF_WATTS_PER_CORE", "").strip()
+    try:
+        watts = float(raw or WATTS_PER_CORE)
+    except ValueError:
+        watts = 0.0
+    if not 0 < watts <= 1000:
+        raise UserError(
+            f"`DQF_WATTS_PER_CORE` must be a number above 0 and at most 1000: got {raw!r}; unset it to assume "
+            f"{WATTS_PER_CORE:g} W."
+        )
+    return watts
 
 
 def confine(path: str | Path, roots: Iterable[Path], what: str, setting: str) -> Path:

@@ -141,7 +141,7 @@ def result_table(result: Mapping[str, Any]) -> str:
 
 
 def _variant_row(variant: Mapping[str, Any]) -> tuple[str, ...]:
-    scores = list((variant.get("tasks") or {}).values())
+    scores = [one for one in (variant.get("tasks") or {}).values() if not one.get("extra")]
     interval = ""
     if len(scores) == 1:
         interval = f" [{_number(scores[0].get('ci95_low'), '.3f')}, {_number(scores[0].get('ci95_high'), '.3f')}]"

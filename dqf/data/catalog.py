@@ -26,6 +26,7 @@ class GlueTask:
         metric: the primary metric GLUE reports.
         published: score of `PUBLISHED_MODEL` in that metric on GLUE's own split, trained on all of its rows.
         validation: split that is reported.
+        extra: ending of a further `validation_` split, scored beside it and no part of the score.
     """
 
     name: str
@@ -36,6 +37,7 @@ class GlueTask:
     metric: str
     published: float
     validation: str = "validation"
+    extra: str = ""
 
 
 GLUE_TASKS: tuple[GlueTask, ...] = (
@@ -81,6 +83,7 @@ GLUE_TASKS: tuple[GlueTask, ...] = (
         "accuracy",
         0.8391,
         "validation_matched",
+        "mismatched",
     ),
     GlueTask(
         "qnli",

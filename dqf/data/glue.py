@@ -59,7 +59,18 @@ def load_glue(name: str, settings: Settings) -> Task:
         _examples(task, train),
         _examples(task, evaluation),
         note,
+        _extra(task, folder),
     )
+
+
+def _extra(task: GlueTask, folder: Path | None) -> dict[str, Examples]:
+    """Return what GLUE reports beside a task's evaluation rows, where it is there: MNLI mismatched."""
+    if not task.extra:
+        return {}
+    try:
+        return {f"{task.name}-{task.extra}": _examples(task, _frame(task, folder, f"validation_{task.extra}"))}
+    except UserError:
+        return {}
 
 
 def _frame(task: GlueTask, folder: Path | None, split: str) -> pd.DataFrame:

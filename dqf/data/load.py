@@ -35,9 +35,11 @@ def load_task(config: RunConfig, settings: Settings) -> Task:
     stratify = task.kind == CLASSIFICATION
     train = limit_rows(task.train, config.task.train_rows, row_seed, stratify)
     evaluation = limit_rows(task.evaluation, config.task.eval_rows, row_seed, stratify)
+    extra = {name: limit_rows(part, config.task.eval_rows, row_seed, stratify) for name, part in task.extra.items()}
     notes = [task.note]
     if len(train) < len(task.train):
         notes.append(f"Trained on {len(train)} of {len(task.train)} rows.")
     if len(evaluation) < len(task.evaluation):
         notes.append(f"Scored on {len(evaluation)} of {len(task.evaluation)} rows.")
-    return check_task(replace(task, train=train, evaluation=evaluation, note=" ".join(filter(None, notes))))
+    note = " ".join(filter(None, notes))
+    return check_task(replace(task, train=train, evaluation=evaluation, note=note, extra=extra))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ class Task:
         train: rows to learn from.
         evaluation: rows whose score is reported; never used for any choice.
         note: what a reader of its figures must know.
+        extra: further reported rows by name, scored beside the evaluation rows and no part of the score.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     train: Examples
     evaluation: Examples
     note: str = ""
+    extra: Mapping[str, Examples] = field(default_factory=dict)
 
     @property
     def outputs(self) -> int:
@@ -71,15 +73,23 @@ class Task:
         return max(len(self.labels), 1)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of everything a model can learn from or be scored on."""
-        digest = hashlib.sha256(f"{self.kind}|{self.labels}|{self.metric}".encode())
-        for part in (self.train, self.evaluation):
-            for texts in (part.texts, part.pairs or ()):
-                for text in texts:
-                    digest.update(text.encode())
-                    digest.update(b"\0")
-            digest.update(np.ascontiguousarray(part.labels).tobytes())
-        return digest.hexdigest()
+        """Return the SHA-256 of everything a model can learn from or its score comes from."""
+        return _digest(f"{self.kind}|{self.labels}|{self.metric}", (self.train, self.evaluation))
+
+    def extra_fingerprints(self) -> dict[str, str]:
+        """Return the SHA-256 of each extra part; apart from the task's, so that no training depends on them."""
+        return {name: _digest(name, (part,)) for name, part in self.extra.items()}
+
+
+def _digest(head: str, parts: Sequence[Examples]) -> str:
+    digest = hashlib.sha256(head.encode())
+    for part in parts:
+        for texts in (part.texts, part.pairs or ()):
+            for text in texts:
+                digest.update(text.encode())
+                digest.update(b"\0")
+        digest.update(np.ascontiguousarray(part.labels).tobytes())
+    return digest.hexdigest()
 
 
 def split_rows(labels: NDArray[Any], held_out: float, stratify: bool, seed: int) -> tuple[list[int], list[int]]:
@@ -116,7 +126,7 @@ def tuning_task(task: Task, seed: int) -> Task:
     """Return the task with a fifth of its training rows in place of the reported evaluation rows."""
     kept, held = split_rows(task.train.labels, 0.2, task.kind == CLASSIFICATION, seed)
     note = "Tuning split: scored on held-out training rows, not on the reported evaluation rows."
-    return replace(task, train=task.train.take(kept), evaluation=task.train.take(held), note=note)
+    return replace(task, train=task.train.take(kept), evaluation=task.train.take(held), note=note, extra={})
 
 
 def check_task(task: Task) -> Task:

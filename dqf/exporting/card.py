@@ -148,9 +148,10 @@ def _scores(origin: Origin) -> str:
     ]
     for one in shown:
         for name, task in one["tasks"].items():
+            retention = "no part of it" if task.get("extra") else _percent(one.get("retention"))
             lines.append(
                 f"| {_cell(one['variant_id'])} | {_cell(name)} | {task['metric']} | {task['value']:.3f} | "
-                f"[{task['ci95_low']:.3f}, {task['ci95_high']:.3f}] | {task['n']} | {_percent(one.get('retention'))} | "
+                f"[{task['ci95_low']:.3f}, {task['ci95_high']:.3f}] | {task['n']} | {retention} | "
                 f"{one['size_bytes'] / 1e6:.1f} MB |"
             )
     lines.append(

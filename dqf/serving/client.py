@@ -96,6 +96,10 @@ class Served:
         """Return the ms of one forward pass of one example."""
         return float(self.ask(do="time", row=row)["ms"])
 
+    def time_batch(self, rows: list[int]) -> dict[str, Any]:
+        """Return `passes` of these rows as one batch, their `ms`, `cpu_s`, `energy_j` and `energy_source`."""
+        return self.ask(do="batch", rows=rows)
+
     def close(self) -> None:
         """End the process."""
         for stream in (self._process.stdin, self._process.stdout):

@@ -1,4 +1,4 @@
-"""Benchmark: time all variants of the run interleaved, one real example at a time."""
+"""Benchmark: time all variants of the run interleaved, one real example at a time and in batches of 8."""
 
 from __future__ import annotations
 
@@ -18,14 +18,23 @@ from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful
 
-VERSION = 1
+VERSION = 2
+VERSION_SHARED = 1
 TIMES = "latency.parquet"
 SHARED_TIMES = "latency_shared.parquet"
+THROUGHPUT = "throughput.parquet"
 WARM_UP = 10
+BATCH = 8
+FEWEST_REPEATS, SAMPLES_PER_REPEAT = 3, 33
+"""Batches cost about as much as the single examples in them: so many keep the stage within a quarter more time."""
 
 
 def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) -> Output:
-    """Return a folder with `latency.parquet`: one row per example, one column of ms per variant.
+    """Return a folder with `latency.parquet` and `throughput.parquet`.
+
+    The first has one row per example and one column of ms per variant, the second one row per variant and
+    repeat: `variant_id`, `repeat`, `batch`, `passes` of it, and what they took: `ms`, `cpu_s`, `energy_j`,
+    `energy_source`.
 
     Args:
         context: of the run.
@@ -61,7 +70,7 @@ def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Outp
                 faithful[name] = (export.folder / ARTIFACT, runtime)
             else:
                 context.reporter.message(f"{runtime} does not serve {name} faithfully: not timed there.")
-        return _time(context, faithful, folder)
+        return _time(context, faithful, folder, batches=False)
 
     facts = {
         "run": context.run_dir.name,
@@ -69,7 +78,7 @@ def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Outp
         "runtime": runtime,
     }
     return context.cache.run(
-        "benchmark-shared", version=VERSION, config=facts, inputs=tuple(exports.values()), work=work
+        "benchmark-shared", version=VERSION_SHARED, config=facts, inputs=tuple(exports.values()), work=work
     )
 
 
@@ -92,8 +101,10 @@ def _serves(context: Context, export: Output, runtime: str, folder: Path) -> boo
     return bool(faithful(reference, logits, context.task.kind == REGRESSION)["faithful"])
 
 
-def _time(context: Context, variants: Mapping[str, tuple[Path, str]], folder: Path) -> dict[str, Any]:
-    """Write `latency.parquet` and return metrics.
+def _time(
+    context: Context, variants: Mapping[str, tuple[Path, str]], folder: Path, batches: bool = True
+) -> dict[str, Any]:
+    """Write `latency.parquet`, and `throughput.parquet` where asked for; return metrics.
 
     Every variant has a process of its own; each example goes through all of them, in an order that
     rotates, before the next one, so that drift of the machine falls on all alike. Each timed pass
@@ -105,6 +116,7 @@ def _time(context: Context, variants: Mapping[str, tuple[Path, str]], folder: Pa
     rows = rng.choice(len(context.task.evaluation), count, replace=count > len(context.task.evaluation))
     examples = context.task.evaluation.take(rows)
     write_examples(examples, folder / "examples.json")
+    repeats = max(FEWEST_REPEATS, count // SAMPLES_PER_REPEAT) if batches else 0
     served: dict[str, Served] = {}
     times = {name: np.zeros(count) for name in names}
     try:
@@ -117,13 +129,28 @@ def _time(context: Context, variants: Mapping[str, tuple[Path, str]], folder: Pa
             for i in range(min(WARM_UP, count)):
                 one.time_ms(i)
         for i in range(count):
-            shift = i % max(len(names), 1)
-            for name in names[shift:] + names[:shift]:
+            for name in _turn(names, i):
                 times[name][i] = served[name].time_ms(i)
-            context.reporter.progress(i + 1, count)
+            context.reporter.progress(i + 1, count + repeats)
+        measured = []
+        for repeat in range(repeats):
+            batch = [(repeat * BATCH + i) % count for i in range(BATCH)]
+            for name in _turn(names, repeat):
+                row = {"variant_id": name, "repeat": repeat, "batch": BATCH, **served[name].time_batch(batch)}
+                measured.append(row)
+            context.reporter.progress(count + repeat + 1, count + repeats)
     finally:
         for one in served.values():
             one.close()
     (folder / "examples.json").unlink()
     pd.DataFrame({"row": rows, **times}).to_parquet(folder / TIMES, index=False)
-    return {"latency_n": count, "variants": len(names)}
+    if batches:
+        frame = pd.DataFrame(measured).astype({"energy_j": float, "energy_source": "string"})
+        frame.to_parquet(folder / THROUGHPUT, index=False)
+    return {"latency_n": count, "variants": len(names), "throughput_n": repeats}
+
+
+def _turn(names: list[str], turn: int) -> list[str]:
+    """Return names in the order of a turn: each begins as often as the others."""
+    shift = turn % max(len(names), 1)
+    return names[shift:] + names[:shift]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dqf.artifacts import open_artifact
-from dqf.data.tasks import REGRESSION
+from dqf.data.tasks import REGRESSION, Examples
 from dqf.serving.client import Served, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
@@ -22,7 +23,7 @@ CHUNK_ROWS = 512
 
 
 def evaluate_artifact(context: Context, export: Output, verification: Output, stage: str) -> Output:
-    """Return a folder with `predictions.parquet` (idx, label, prediction, logits).
+    """Return a folder with `predictions.parquet` (idx, label, prediction, logits); each extra part has a file too.
 
     The process loads the artifact by the chosen runtime alone, so its peak memory is what serving
     this variant takes. `verified` in the metrics says that its logits agreed once more.
@@ -33,32 +34,14 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
         artifact = export.folder / ARTIFACT
         open_artifact(artifact)
         reference = np.load(export.folder / REFERENCE)
-        examples = context.task.evaluation
-        write_examples(examples, folder / "examples.json")
-        parts = []
         with Served(
             artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
         ) as served:
-            served.encode(folder / "examples.json")
-            for start in range(0, len(examples), CHUNK_ROWS):
-                rows = list(range(start, min(start + CHUNK_ROWS, len(examples))))
-                parts.append(served.logits(folder / "logits.npy", rows))
-                context.reporter.progress(rows[-1] + 1, len(examples))
+            logits = _predict(context, served, context.task.evaluation, folder / PREDICTIONS)
             stats = served.ask(do="stats")
-        (folder / "examples.json").unlink()
-        logits = np.concatenate(parts)
-        regression = context.task.kind == REGRESSION
-        checked = faithful(reference, logits[: len(reference)], regression)
-        predictions = logits[:, 0].astype(np.float64) if regression else logits.argmax(1).astype(np.int64)
-        frame = pd.DataFrame(
-            {
-                "idx": np.arange(len(examples)),
-                "label": examples.labels,
-                "prediction": predictions,
-                "logits": list(logits),
-            }
-        )
-        frame.to_parquet(folder / PREDICTIONS, index=False)
+            for name, part in context.task.extra.items():
+                _predict(context, served, part, folder / extra_predictions(name))
+        checked = faithful(reference, logits[: len(reference)], context.task.kind == REGRESSION)
         return {
             "load_ms": stats["load_ms"],
             "peak_rss_bytes": stats["peak_rss_bytes"],
@@ -68,4 +51,36 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
         }
 
     facts = {"runtime": runtime, **context.data_facts(), **context.numerics()}
+    if context.task.extra:
+        facts["extra"] = context.task.extra_fingerprints()
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(export, verification), work=work)
+
+
+def extra_predictions(name: str) -> str:
+    """Return the file of an extra part's predictions."""
+    return f"predictions-{name}.parquet"
+
+
+def _predict(context: Context, served: Served, examples: Examples, out: Path) -> NDArray[np.float32]:
+    """Write the predictions of examples and return their logits."""
+    texts = out.with_suffix(".json")
+    write_examples(examples, texts)
+    served.encode(texts)
+    texts.unlink()
+    parts = []
+    for start in range(0, len(examples), CHUNK_ROWS):
+        rows = list(range(start, min(start + CHUNK_ROWS, len(examples))))
+        parts.append(served.logits(out.with_suffix(".npy"), rows))
+        context.reporter.progress(rows[-1] + 1, len(examples))
+    logits = np.concatenate(parts)
+    regression = context.task.kind == REGRESSION
+    frame = pd.DataFrame(
+        {
+            "idx": np.arange(len(examples)),
+            "label": examples.labels,
+            "prediction": logits[:, 0].astype(np.float64) if regression else logits.argmax(1).astype(np.int64),
+            "logits": list(logits),
+        }
+    )
+    frame.to_parquet(out, index=False)
+    return logits

@@ -17,11 +17,12 @@ from dqf.artifacts import WEIGHTS, Artifact, open_artifact
 from dqf.environment import describe
 from dqf.evaluate.metrics import compute_metric, interval_for, metric
 from dqf.evaluate.statistics import paired_bootstrap_ratio, paired_ratio_interval
+from dqf.evaluate.throughput import throughput_figures
 from dqf.jobs.protocol import write_json
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
-from dqf.stages.benchmark import SHARED_TIMES, TIMES
-from dqf.stages.evaluate import PREDICTIONS
+from dqf.stages.benchmark import SHARED_TIMES, THROUGHPUT, TIMES
+from dqf.stages.evaluate import PREDICTIONS, extra_predictions
 from dqf.stages.export import ARTIFACT
 from dqf.stages.verify import read_verification
 
@@ -67,8 +68,10 @@ def record_result(
     """
     times = pd.read_parquet(benchmark.folder / TIMES)
     teacher = variants[0]
-    rows = [_variant(context, one, teacher, times) for one in variants]
-    shutil.copyfile(benchmark.folder / TIMES, context.run_dir / TIMES)
+    batches = pd.read_parquet(benchmark.folder / THROUGHPUT)
+    rows = [_variant(context, one, teacher, times, batches) for one in variants]
+    for name in (TIMES, THROUGHPUT):
+        shutil.copyfile(benchmark.folder / name, context.run_dir / name)
     if shared is not None:
         shutil.copyfile(shared.folder / TIMES, context.run_dir / SHARED_TIMES)
         shared_times = pd.read_parquet(shared.folder / TIMES)
@@ -104,7 +107,9 @@ def record_result(
     return result
 
 
-def _variant(context: Context, one: Measured, teacher: Measured, times: pd.DataFrame) -> dict[str, Any]:
+def _variant(
+    context: Context, one: Measured, teacher: Measured, times: pd.DataFrame, batches: pd.DataFrame
+) -> dict[str, Any]:
     artifact, metrics = one.artifact, one.evaluation.metrics
     verification = read_verification(one.verification)
     ms = times[one.variant_id].to_numpy()
@@ -135,6 +140,9 @@ def _variant(context: Context, one: Measured, teacher: Measured, times: pd.DataF
         "speedup": float(np.median(teacher_ms) / np.median(ms)),
         "speedup_ci95_low": speedup[1],
         "speedup_ci95_high": speedup[2],
+        **throughput_figures(
+            batches[batches["variant_id"] == one.variant_id], context.device.type, context.settings.watts_per_core
+        ),
         "load_ms": metrics["load_ms"],
         "peak_rss_bytes": metrics["peak_rss_bytes"],
         "verified": bool(metrics["verified"]),
@@ -171,7 +179,6 @@ def _scores(context: Context, one: Measured, teacher: Measured) -> dict[str, Any
     reference = pd.read_parquet(teacher.evaluation.folder / PREDICTIONS)
     labels, predictions = frame["label"].to_numpy(), frame["prediction"].to_numpy()
     value = compute_metric(task.metric, labels, predictions)
-    low, high, method = interval_for(task.metric, labels, predictions, seed=0)
     teacher_predictions = reference["prediction"].to_numpy()
     teacher_value = compute_metric(task.metric, labels, teacher_predictions)
     _, retention_low, retention_high = paired_bootstrap_ratio(
@@ -179,20 +186,38 @@ def _scores(context: Context, one: Measured, teacher: Measured) -> dict[str, Any
     )
     return {
         "tasks": {
-            task.name: {
-                "metric": task.metric,
-                "value": value,
-                "n": len(frame),
-                "ci95_low": low,
-                "ci95_high": high,
-                "ci_method": method,
-            }
+            task.name: _score(task.metric, frame),
+            **{name: _extra_score(context, one, name) for name in task.extra},
         },
         "score": value,
         "retention": value / teacher_value if teacher_value > 0 else None,
         "retention_ci95_low": retention_low if teacher_value > 0 else None,
         "retention_ci95_high": retention_high if teacher_value > 0 else None,
     }
+
+
+def _score(name: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """Return metric, value and interval of predictions."""
+    labels, predictions = frame["label"].to_numpy(), frame["prediction"].to_numpy()
+    low, high, method = interval_for(name, labels, predictions, seed=0)
+    value = compute_metric(name, labels, predictions)
+    return {
+        "metric": name,
+        "value": value,
+        "n": len(frame),
+        "ci95_low": low,
+        "ci95_high": high,
+        "ci_method": method,
+    }
+
+
+def _extra_score(context: Context, one: Measured, part: str) -> dict[str, Any]:
+    """Return the score of an extra part and put its predictions into the run directory."""
+    source = one.evaluation.folder / extra_predictions(part)
+    path = Path("predictions") / part / f"{one.variant_id}.parquet"
+    (context.run_dir / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, context.run_dir / path)
+    return {**_score(context.task.metric, pd.read_parquet(source)), "extra": True, "predictions": str(path)}
 
 
 def _place_files(run_dir: Path, one: Measured, artifact: Artifact) -> dict[str, Any]:

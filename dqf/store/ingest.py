@@ -45,6 +45,12 @@ _VARIANT_COLUMNS: dict[str, type] = {
     "speedup": float,
     "speedup_ci95_low": float,
     "speedup_ci95_high": float,
+    "throughput_per_s": float,
+    "throughput_batch": int,
+    "throughput_n": int,
+    "energy_j_per_1000": float,
+    "energy_source": str,
+    "energy_watts_per_core": float,
     "load_ms": float,
     "peak_rss_bytes": int,
     "verified": bool,
@@ -66,6 +72,7 @@ _SCORE_COLUMNS: dict[str, type] = {
     "ci95_low": float,
     "ci95_high": float,
     "ci_method": str,
+    "extra": bool,
 }
 
 

@@ -38,7 +38,7 @@ def variants(store: Store) -> pd.DataFrame:
     runtime_candidates_json), and
     of the run: created, teacher, student, quantizer_config (what the config asked for), seed,
     reference, run_dir, hardware (CPU), threads, baseline_runtime; of the first task: task, metric,
-    n, tasks_n (how many tasks), score_ci95_low, score_ci95_high (both empty if there are several
+    n, tasks_n (how many tasks, without extra parts), score_ci95_low, score_ci95_high (both empty if there are several
     tasks, as the score is their average then).
     """
     return _frame(
@@ -47,7 +47,7 @@ def variants(store: Store) -> pd.DataFrame:
                SELECT run_id, variant_id, arg_min(task, position) AS task, arg_min(metric, position) AS metric,
                       arg_min(n, position) AS n, count(*) AS tasks_n,
                       arg_min(ci95_low, position) AS low, arg_min(ci95_high, position) AS high
-               FROM scores GROUP BY run_id, variant_id)
+               FROM scores WHERE extra IS NOT TRUE GROUP BY run_id, variant_id)
            SELECT variants.* EXCLUDE (position), runs.created, runs.teacher, runs.student,
                   runs.quantizer AS quantizer_config, runs.seed, runs.reference, runs.run_dir,
                   runs.hardware, runs.threads, runs.baseline_runtime,
@@ -62,12 +62,14 @@ def variants(store: Store) -> pd.DataFrame:
 def scores(store: Store) -> pd.DataFrame:
     """Return one row per run, variant and task.
 
-    Columns: run_id, variant_id, variant, bits, task, metric, value, n, ci95_low, ci95_high, ci_method.
+    Columns: run_id, variant_id, variant, bits, task, metric, value, n, ci95_low, ci95_high, ci_method,
+    extra (true for a part that is scored beside the task and no part of the score, else false).
     """
     return _frame(
         store,
         """SELECT scores.run_id, scores.variant_id, variants.variant, variants.bits, scores.task, scores.metric,
-                  scores.value, scores.n, scores.ci95_low, scores.ci95_high, scores.ci_method
+                  scores.value, scores.n, scores.ci95_low, scores.ci95_high, scores.ci_method,
+                  coalesce(scores.extra, false) AS extra
            FROM scores JOIN variants USING (run_id, variant_id) JOIN runs USING (run_id)
            ORDER BY runs.created DESC, run_id DESC, variants.position, scores.position""",
     )

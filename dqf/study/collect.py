@@ -32,6 +32,14 @@ _COPIED = (
     "verified",
     "weights_sha256",
 )
+_COPIED_IF_THERE = (
+    "throughput_per_s",
+    "throughput_batch",
+    "energy_j_per_1000",
+    "energy_source",
+    "energy_watts_per_core",
+)
+"""Not measured by earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,7 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "run_id": run.run_dir.name,
                 "metric": metric,
                 **{name: variant[name] for name in _COPIED},
+                **{name: variant.get(name) for name in _COPIED_IF_THERE},
                 "shared_runtime": shared["runtime"] if shared else None,
                 "relative_l2_error": variant["verification"]["relative_l2_error"],
                 "argmax_agreement": variant["verification"]["argmax_agreement"],

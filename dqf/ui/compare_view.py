@@ -69,6 +69,7 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
             "× smaller is against the teacher's FP16 weight file; × faster is against the same run's teacher in its "
             "fastest faithful runtime, p50 of one example at a time."
         )
+    variant_table.energy_caption(rows)
     if rows["run_id"].nunique() > 1:
         st.caption(
             ":material/warning: These variants come from different runs: latencies were not timed in turns with each "

@@ -167,6 +167,7 @@ def _results(studio: Studio, view: RunView) -> None:
         st.caption("The result is being taken into the database; it appears within a second.")
         return
     variant_table.show(rows, studio.scores(), key="run_results")
+    variant_table.energy_caption(rows)
     keys = rows["key"].tolist()
     with st.container(horizontal=True):
         navigation.COMPARE.link("Compare these variants", query={"pick": keys})

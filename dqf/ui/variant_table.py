@@ -7,7 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dqf.evaluate.energy import ESTIMATE, NVML, RAPL
 from dqf.ui import format as fmt
+
+ENERGY_SOURCES = {ESTIMATE: "estimated", RAPL: "measured, processor", NVML: "measured, GPU"}
 
 
 def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) -> pd.DataFrame:
@@ -25,6 +28,11 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
     table["p50 (ms)"] = part["latency_ms_p50"]
     table["p90 (ms)"] = part["latency_ms_p90"]
     table["× faster"] = part["speedup"]
+    if part["throughput_per_s"].notna().any():
+        table["Batch 8 (/s)"] = part["throughput_per_s"]
+    if part["energy_j_per_1000"].notna().any():
+        table["Energy (J/1000)"] = part["energy_j_per_1000"]
+        table["Energy is"] = [energy_source(value) for value in part["energy_source"]]
     table["Retention (%)"] = 100 * part["retention"]
     table["Retention 95 % CI"] = [
         fmt.UNKNOWN if low == high else _range(low, high)
@@ -55,6 +63,14 @@ def columns(table: pd.DataFrame, with_run: bool = False) -> dict[str, Any]:
         "p50 (ms)": number(format="%.2f", help="Median time of one example, batch 1."),
         "p90 (ms)": number(format="%.2f", help="Nine of ten examples are faster than this."),
         "× faster": number(format="%.1f×", help="The teacher's p50, in its fastest faithful runtime, divided by this."),
+        "Batch 8 (/s)": number(format="%.1f", help="Examples per second in batches of 8; median of several batches."),
+        "Energy (J/1000)": number(
+            format="%.1f", help="Joules for 1000 examples in batches of 8; the next column says where from."
+        ),
+        "Energy is": st.column_config.TextColumn(
+            help="Measured: by a counter of the processor or the GPU. Estimated: processor seconds of the serving "
+            "process times an assumed power per core."
+        ),
         "Retention (%)": st.column_config.ProgressColumn(
             format="%.1f", min_value=0, max_value=100, help="Score divided by the teacher's score."
         ),
@@ -69,6 +85,33 @@ def columns(table: pd.DataFrame, with_run: bool = False) -> dict[str, Any]:
         if name.endswith(" (%)") and name not in config:
             config[name] = st.column_config.ProgressColumn(format="%.1f", min_value=0, max_value=100)
     return config
+
+
+def energy_source(source: Any) -> str:
+    """Return whether energy was measured or estimated, as people read it."""
+    return ENERGY_SOURCES.get(source, fmt.UNKNOWN)
+
+
+def energy_note(variants: pd.DataFrame) -> str:
+    """Return the sentence that must stand beside energies; empty where there are none."""
+    known = variants[variants["energy_j_per_1000"].notna()]
+    if known.empty:
+        return ""
+    watts = sorted(known.loc[known["energy_source"] == ESTIMATE, "energy_watts_per_core"].dropna().unique())
+    if not watts:
+        return "Energy was measured by counters of the hardware, idle power included."
+    assumed = " or ".join(f"{one:g}" for one in watts)
+    return (
+        f"Energy marked estimated is processor time of the serving process times an assumed {assumed} W per busy core "
+        "(`DQF_WATTS_PER_CORE`): good for comparing variants, not for a power bill."
+    )
+
+
+def energy_caption(variants: pd.DataFrame) -> None:
+    """Render `energy_note` where there is one."""
+    note = energy_note(variants)
+    if note:
+        st.caption(note)
 
 
 def show(variants: pd.DataFrame, scores: pd.DataFrame, key: str, with_run: bool = False, **options: Any) -> Any:

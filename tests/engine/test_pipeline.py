@@ -64,8 +64,18 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
         assert task["value"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
         assert task["ci95_low"] <= task["value"] <= task["ci95_high"]
         assert row["latency_ms_p50"] <= row["latency_ms_p90"]
+        assert row["throughput_per_s"] > 0
+        assert (row["throughput_batch"], row["throughput_n"]) == (8, 3)
+        assert row["energy_j_per_1000"] > 0
+        assert (row["energy_watts_per_core"] is None) == (row["energy_source"] == "rapl")
         chosen = next(one for one in row["runtime_candidates"] if one["runtime"] == row["runtime"])
         assert chosen["faithful"]
+    batches = pd.read_parquet(run_dir / "throughput.parquet")
+    assert (batches.groupby("variant_id").size() == 3).all()
+    assert batches["variant_id"].head(10).tolist() == [
+        *(row["variant_id"] for row in result["variants"]),
+        *(row["variant_id"] for row in result["variants"][1:] + result["variants"][:1]),
+    ]
     teacher = result["variants"][0]
     assert (teacher["compression_ratio"], teacher["retention"], teacher["speedup"]) == (1, 1, 1)
     receipt = json.loads((run_dir / result["variants"][3]["receipt"]).read_text())
@@ -81,6 +91,28 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
     sizes = {row["variant_id"]: row["size_bytes"] for row in other["variants"]}
     assert sizes["student-dqf-gptq-2bit"] < sizes["student-dqf-gptq-4bit"] < sizes["student-dqf-gptq-8bit"]
     same_predictions(run_dir, other_dir, result)
+
+
+def test_mnli_mismatched_is_scored_beside_the_task(settings, tiny_env, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "glue" / "mnli"
+    folder.mkdir(parents=True)
+    for split, rows in (("train", 120), ("validation_matched", 40), ("validation_mismatched", 50)):
+        frame = pd.DataFrame(
+            {"premise": [f"the {'great' if i % 3 else 'awful'} film {split} {i}" for i in range(rows)]}
+        )
+        frame.assign(hypothesis="the book", label=[i % 3 for i in range(rows)]).to_parquet(folder / f"{split}.parquet")
+    monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path / "data"))
+    from dqf.settings import load_settings
+
+    run_dir, result = launch(load_settings(settings.results_dir), tiny_env, task={"source": "glue:mnli"})
+    for row in result["variants"]:
+        matched, mismatched = row["tasks"]["mnli"], row["tasks"]["mnli-mismatched"]
+        assert (matched["n"], mismatched["n"]) == (40, 50)
+        assert row["score"] == matched["value"]
+        assert mismatched["extra"]
+        predictions = pd.read_parquet(run_dir / mismatched["predictions"])
+        assert mismatched["value"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
+        assert len(pd.read_parquet(run_dir / row["predictions"])) == 40
 
 
 def test_students_cut_from_the_teacher_and_plain_rounding(settings, tiny_env):

@@ -54,6 +54,7 @@ def test_workers_get_the_settings_by_their_environment(settings, monkeypatch):
     environment = worker_environment(settings)
     assert environment["DQF_RESULTS_DIR"] == str(settings.results_dir)
     assert environment["DQF_THREADS"] == str(settings.threads)
+    assert float(environment["DQF_WATTS_PER_CORE"]) == settings.watts_per_core
     assert "OMP_NUM_THREADS" not in environment
 
 

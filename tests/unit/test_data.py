@@ -5,7 +5,7 @@ import pytest
 from dqf.config import RunConfig
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.data.load import load_task
-from dqf.data.tasks import split_rows
+from dqf.data.tasks import split_rows, tuning_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
 from tests.support.tiny import write_csv
@@ -184,6 +184,20 @@ def test_glue_from_a_folder_in_hub_layout(tmp_path, settings, name, columns, lab
     assert task.outputs == (1 if name == "stsb" else len(labels))
     assert len(task.evaluation) == 60
     assert "Reduced training set" in task.note
+
+
+def test_mnli_mismatched_is_an_extra_part_that_changes_no_key(tmp_path, settings):
+    config = {"task": {"source": "glue:mnli", "eval_rows": 30}}
+    write_glue(tmp_path, "mnli", ["premise", "hypothesis"], [0, 1, 2], ["train", "validation_matched"])
+    without = load_task(RunConfig.from_dict(config), settings)
+    assert without.extra == {}
+    frame = pd.read_parquet(tmp_path / "glue" / "mnli" / "validation_matched.parquet")
+    frame.to_parquet(tmp_path / "glue" / "mnli" / "validation_mismatched.parquet")
+    task = load_task(RunConfig.from_dict(config), settings)
+    assert [(name, len(part)) for name, part in task.extra.items()] == [("mnli-mismatched", 30)]
+    assert task.fingerprint() == without.fingerprint()
+    assert set(task.extra_fingerprints()) == {"mnli-mismatched"}
+    assert tuning_task(task, 0).extra == {}
 
 
 def test_glue_without_folder_and_hub_says_what_to_do(settings, monkeypatch):
