@@ -6,6 +6,7 @@ scaled by cores. Estimates are for planning, within about a factor of two; file 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dqf.config import RunConfig
@@ -21,7 +22,18 @@ TRAINING_FLOPS_PER_CORE = 80e9
 INFERENCE_FLOPS_PER_CORE = 80e9
 OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
+QUANTIZE_S_PER_PARAM = 2.5e-7
 RUNTIME_BYTES = 700_000_000
+PADDING = 2.0
+"""Tokens of the longest row of a batch of like lengths, in rows of average length; at most `max_length`."""
+TEACHER, STUDENTS, QUANTIZE, MEASURE = "teacher", "students", "quantize", "measure"
+PARTS = {
+    TEACHER: ("teacher", "teacher-outputs", "teacher-features"),
+    STUDENTS: ("student-ft", "student-kd"),
+    QUANTIZE: ("quantize",),
+    MEASURE: ("export", "verify", "evaluate", "benchmark", "benchmark-shared"),
+}
+"""Parts of a run, and the stages each consists of: what stands before the colon of their ids."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +52,23 @@ class Estimate:
     """What a run will take.
 
     Attributes:
-        seconds: from start to result, nothing cached.
+        parts: seconds of each of `PARTS`, nothing cached.
         memory_bytes: peak of the worker.
         disk_bytes: stage cache and run directory.
         variants: file sizes, by arithmetic.
         notes: what could not be estimated and why.
     """
 
-    seconds: float
+    parts: Mapping[str, float]
     memory_bytes: int
     disk_bytes: int
     variants: tuple[VariantEstimate, ...]
     notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From start to result."""
+        return sum(self.parts.values())
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,11 @@ class _Work:
     train_rows: int
     eval_rows: int
     tokens_per_row: float
+    max_length: int
+
+    def batch_tokens(self, batch_size: int) -> float:
+        """Return the tokens of a long batch, padding included."""
+        return batch_size * min(self.max_length, PADDING * self.tokens_per_row)
 
 
 def estimate(config: RunConfig, settings: Settings) -> Estimate:
@@ -87,7 +109,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
     work = _work(config, settings, notes)
     forms = len(_bit_widths(config, student))
     runs = 3 + 2 * forms
-    seconds = 20.0 + runs * 4 * PROCESS_START_S
+    parts = dict.fromkeys(PARTS, 0.0)
+    parts[MEASURE] = 20.0 + runs * 4 * PROCESS_START_S
     memory = RUNTIME_BYTES
     disk = 50_000_000
     if teacher is not None:
@@ -95,9 +118,10 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if config.teacher.tuning == LORA:
             trained = _adapter_params(teacher, config.teacher.lora_rank)
         steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
-        seconds += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
-        seconds += _inference_s(teacher, work.train_rows + 2 * work.eval_rows, work, settings)
-        memory = max(memory, RUNTIME_BYTES + 4 * teacher.params + 12 * trained)
+        parts[TEACHER] += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
+        parts[TEACHER] += _inference_s(teacher, work.train_rows, work, settings)
+        parts[MEASURE] += _inference_s(teacher, 2 * work.eval_rows, work, settings)
+        memory = max(memory, _training_bytes(teacher, trained, work, config.teacher.batch_size))
         disk += 4 * teacher.params + 12 * trained
     if student is not None:
         steps = config.student.epochs * work.train_rows / config.student.batch_size
@@ -105,21 +129,34 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         trained = student.params
         if config.student.tuning == LORA:
             trained = _adapter_params(student, config.student.lora_rank)
-        seconds += 2 * _training_s(student, trained, rows, steps, work, settings)
-        seconds += _inference_s(student, runs * work.eval_rows, work, settings)
-        memory = max(memory, RUNTIME_BYTES + 4 * student.params + 12 * trained)
+        parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
+        parts[QUANTIZE] += 2 * forms * student.linear_params * QUANTIZE_S_PER_PARAM
+        parts[MEASURE] += _inference_s(student, runs * work.eval_rows, work, settings)
+        memory = max(memory, _training_bytes(student, trained, work, config.student.batch_size))
         disk += student.params * (12 + 4 * forms)
     if teacher is not None and student is not None and needs_features(config):
         plan = feature_plan(config, teacher.layers, student.layers)
         per_row = len(plan.teacher_layers) * teacher.hidden + plan.attention * work.tokens_per_row**2
         disk += int(2 * per_row * work.train_rows)
-        seconds += _inference_s(teacher, work.train_rows, work, settings)
-    return Estimate(seconds, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
+        parts[TEACHER] += _inference_s(teacher, work.train_rows, work, settings)
+    return Estimate(parts, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
 
 
 def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:
     flops = 6 * shape.linear_params * rows * work.tokens_per_row
     return flops / (TRAINING_FLOPS_PER_CORE * settings.threads) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+
+
+def _training_bytes(shape: ModelShape, trained: int, work: _Work, batch_size: int) -> int:
+    """Return the peak of training: weights, gradients, Adam's two moments, and what the backward pass needs kept.
+
+    Kept per token and layer, BF16 autocast with eager attention: about 40 bytes for each of the hidden units
+    (residuals and norms are FP32), 14 or 8 for each of the MLP's, and 10 for each attention weight.
+    """
+    tokens = work.batch_tokens(batch_size)
+    length = tokens / batch_size
+    per_token = 40 * shape.hidden + (14 if shape.gated else 8) * shape.intermediate + 10 * shape.heads * length
+    return int(RUNTIME_BYTES + 4 * shape.params + 12 * trained + shape.layers * tokens * per_token)
 
 
 def _adapter_params(shape: ModelShape, rank: int) -> int:
@@ -140,12 +177,12 @@ def _work(config: RunConfig, settings: Settings, notes: list[str]) -> _Work:
 
         if local_glue_folder(config.task.source.removeprefix("glue:"), settings) is None:
             notes.append("The task is read from the hub when the run starts: 10 000 rows of 30 tokens are assumed.")
-            return _Work(config.task.train_rows or 10_000, config.task.eval_rows or 1_000, 30.0)
+            return _Work(config.task.train_rows or 10_000, config.task.eval_rows or 1_000, 30.0, config.task.max_length)
     task = load_task(config, settings)
     sample = task.train.take(list(range(min(500, len(task.train)))))
     words = sum(len(text.split()) for text in (*sample.texts, *(sample.pairs or ())))
     tokens = min(words / len(sample) * WORDS_TO_TOKENS + SPECIAL_TOKENS, config.task.max_length)
-    return _Work(len(task.train), len(task.evaluation), tokens)
+    return _Work(len(task.train), len(task.evaluation), tokens, config.task.max_length)
 
 
 def _variants(config: RunConfig, teacher: ModelShape | None, student: ModelShape | None) -> tuple[VariantEstimate, ...]:

@@ -13,6 +13,8 @@ import torch
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import ConfigError
+from dqf.estimate import estimate
+from dqf.estimate_history import write_estimate
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
 from dqf.models.layer_pairs import needs_features
@@ -113,6 +115,7 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     errors = check(config, settings)
     if errors:
         raise ConfigError(errors)
+    write_estimate(run_dir, estimate(config, settings), settings.threads)
     device = choose_device(config.device)
     _prepare_torch(settings.threads)
     cache = StageCache(settings.cache_dir, reporter, {stage["id"]: stage["title"] for stage in stages})

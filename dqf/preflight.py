@@ -18,6 +18,7 @@ from dqf.data.load import load_task
 from dqf.data.table import columns as table_columns
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate, packed_bytes
+from dqf.estimate_history import current_correction
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
 from dqf.models.layer_pairs import (
     DIFFERENT_ARCHITECTURES,
@@ -28,6 +29,7 @@ from dqf.models.layer_pairs import (
 )
 from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
+from dqf.room import memory_error, memory_limit
 from dqf.settings import Settings
 
 __all__ = ["check", "columns"]
@@ -95,9 +97,11 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
     if calibration.startswith("file:"):
         attempt("quantization.calibration", lambda: own_texts(calibration, settings))
     if not errors:
-        message = _disk_error(config, settings)
-        if message:
-            errors.append(FieldError("", message))
+        correction = current_correction(settings)
+        memory = memory_error(config, lambda one: correction.apply(estimate(one, settings)), memory_limit())
+        for message in (_disk_error(config, settings), memory):
+            if message:
+                errors.append(FieldError("", message))
     return errors
 
 

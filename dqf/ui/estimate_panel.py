@@ -8,6 +8,8 @@ import streamlit as st
 from dqf.config import RunConfig
 from dqf.errors import UserError
 from dqf.estimate import Estimate, estimate
+from dqf.estimate_history import Correction, current_correction
+from dqf.room import memory_limit
 from dqf.settings import Settings
 from dqf.ui import components, frames
 from dqf.ui import format as fmt
@@ -22,7 +24,8 @@ def _cached(digest: str, _config: RunConfig, _settings: Settings) -> Estimate:
 def show(config: RunConfig, settings: Settings) -> None:
     """Render the estimate of a valid config."""
     try:
-        found = _cached(config.digest(), config, settings)
+        correction = current_correction(settings)
+        found = correction.apply(_cached(config.digest(), config, settings))
     except UserError as error:
         components.notice("info", "No estimate yet.", str(error))
         return
@@ -30,14 +33,31 @@ def show(config: RunConfig, settings: Settings) -> None:
     components.metric_row(
         (
             components.Figure("Time", f"about {fmt.about(found.seconds)}", note=f"on {cores}, nothing cached"),
-            components.Figure("Memory", fmt.size(found.memory_bytes), note="peak of the worker process"),
+            components.Figure(
+                "Memory", fmt.size(found.memory_bytes), note=f"peak of the worker; {fmt.size(memory_limit())} here"
+            ),
             components.Figure("Disk", fmt.size(found.disk_bytes), note="stage cache and run folder"),
         )
     )
+    st.caption(_reliability(correction))
     if found.variants:
         _variants(found, config.quantization.quantizer)
     for note in found.notes:
         st.text(note)
+
+
+def _reliability(correction: Correction) -> str:
+    """Say where an estimate comes from and how far earlier ones were off."""
+    if not correction.runs:
+        return "From the models' shapes alone: no run on this machine has been held against its estimate yet."
+    runs = f"{correction.runs} past run{'s' * (correction.runs > 1)} on this machine"
+    if correction.error_before is None or correction.error_after is None:
+        return f"From the models' shapes, corrected by {runs}."
+    return (
+        f"From the models' shapes, corrected by {runs}. Their times were off by a factor of "
+        f"{correction.error_before:.1f} before the correction and {correction.error_after:.1f} after it (medians, each "
+        "run corrected by the others alone)."
+    )
 
 
 def _variants(found: Estimate, quantizer: str) -> None:

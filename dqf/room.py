@@ -1,0 +1,71 @@
+"""Does a run fit into this machine's memory, and if not, what would? No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from dqf.config import RunConfig
+from dqf.estimate import Estimate
+from dqf.sections import LORA
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_limit() -> int:
+    """Return the bytes that all processes here may use together: the machine's, or the container's limit."""
+    total = int(psutil.virtual_memory().total)
+    for path in CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def memory_error(config: RunConfig, estimate_of: Callable[[RunConfig], Estimate], limit: int) -> str:
+    """Return why a run cannot fit and the nearest settings that do, empty if it fits.
+
+    Args:
+        config: of the run.
+        estimate_of: estimates a config, as well as past runs allow.
+        limit: bytes there are.
+    """
+    needed = estimate_of(config).memory_bytes
+    if needed <= limit:
+        return ""
+    rule = f"the run must fit into memory: it takes about {needed / 1e9:.1f} GB, and there are {limit / 1e9:.1f} GB"
+    for words, smaller in _smaller(config):
+        found = estimate_of(smaller).memory_bytes
+        if found <= limit:
+            return f"{rule}; set {words} (about {found / 1e9:.1f} GB)."
+    return f"{rule}; choose smaller models: no batch size fits."
+
+
+def _smaller(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+    """Yield configs that take less and less, and what was changed."""
+    teacher, student = config.teacher.batch_size, config.student.batch_size
+    changed = dict(config.to_dict())
+    while max(teacher, student) > 1:
+        largest = max(teacher, student) // 2
+        teacher, student = min(teacher, largest), min(student, largest)
+        changed = {
+            **changed,
+            "teacher": {**changed["teacher"], "batch_size": teacher},
+            "student": {**changed["student"], "batch_size": student},
+        }
+        yield _words(config, teacher, student), RunConfig.from_dict(changed)
+    if config.teacher.tuning != LORA:
+        changed = {**changed, "teacher": {**changed["teacher"], "tuning": LORA}}
+        yield f"`teacher.tuning` to {LORA} and the batch sizes to 1", RunConfig.from_dict(changed)
+
+
+def _words(config: RunConfig, teacher: int, student: int) -> str:
+    parts = []
+    if teacher != config.teacher.batch_size:
+        parts.append(f"`teacher.batch_size` to {teacher}")
+    if student != config.student.batch_size:
+        parts.append(f"`student.batch_size` to {student}")
+    return " and ".join(parts)
