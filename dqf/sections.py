@@ -221,6 +221,16 @@ class StudentConfig:
     batch_size: int = setting(
         16, "Batch size", "Examples per step.", minimum=1, maximum=4096, flag="--student-batch-size", advanced=True
     )
+    label_rows: int = setting(
+        0,
+        "Rows with labels",
+        "The students see the labels of only so many training rows; Student-KD uses the others as text that the "
+        "teacher scores. Both take the same number of steps. 0: all rows.",
+        minimum=0,
+        maximum=100_000_000,
+        flag="--label-rows",
+        advanced=True,
+    )
     tuning: str = _tuning("student")
     lora_rank: int = _lora_rank("student")
     lora_alpha: int = _lora_alpha("student")

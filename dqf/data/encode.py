@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class Encoded:
     def tokens(self) -> int:
         """Tokens in all."""
         return sum(len(one) for one in self.ids)
+
+    def take(self, rows: Sequence[int] | Ids) -> Encoded:
+        """Return the given examples, in that order."""
+        return Encoded(tuple(self.ids[i] for i in rows), tuple(self.types[i] for i in rows))
 
     def batch(self, rows: list[int] | Ids, pad_id: int) -> dict[str, Ids]:
         """Return right-padded int64 (rows, longest) input_ids, attention_mask and token_type_ids."""

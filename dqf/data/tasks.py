@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from dqf.errors import UserError
 
+UNLABELLED = -100
+"""Class number of a row whose label is hidden; a regression target that is not a number says the same."""
 CLASSIFICATION = "classification"
 REGRESSION = "regression"
 MINIMUM_ROWS = 20
@@ -112,6 +114,33 @@ def split_rows(labels: NDArray[Any], held_out: float, stratify: bool, seed: int)
         held.extend(int(i) for i in shuffled[: round(len(group) * held_out)])
     chosen = set(held)
     return [i for i in range(len(labels)) if i not in chosen], sorted(held)
+
+
+def labelled_rows(examples: Examples, count: int, seed: int, stratify: bool) -> list[int]:
+    """Return the sorted numbers of `count` random rows (0 for all); fewer rows are always among more.
+
+    Args:
+        examples: to choose from.
+        count: rows wanted.
+        seed: of the choice.
+        stratify: keep every class in proportion.
+    """
+    if not count or count >= len(examples):
+        return list(range(len(examples)))
+    labels = examples.labels if stratify else np.zeros(len(examples))
+    shuffled = np.random.default_rng(seed).permutation(len(examples))
+    place = np.empty(len(examples))
+    for label in np.unique(labels):
+        rows = shuffled[labels[shuffled] == label]
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return sorted(int(i) for i in shuffled[np.argsort(place[shuffled], kind="stable")][:count])
+
+
+def hide_labels(examples: Examples, kept: Sequence[int]) -> NDArray[Any]:
+    """Return the labels of the `kept` rows, `UNLABELLED` or, for regression, NaN elsewhere."""
+    hidden = np.full_like(examples.labels, np.nan if examples.labels.dtype.kind == "f" else UNLABELLED)
+    hidden[list(kept)] = examples.labels[list(kept)]
+    return hidden
 
 
 def limit_rows(examples: Examples, at_most: int, seed: int, stratify: bool) -> Examples:

@@ -40,6 +40,7 @@ class MatchingLoss(StateLoss):
         student: Classifier,
         encoded: Encoded,
         teacher_logits: Tensor,
+        labels: Tensor,
         features: Output,
     ) -> None:
         """Open the teacher's cached states and make the projections.
@@ -50,6 +51,7 @@ class MatchingLoss(StateLoss):
             student: to be trained.
             encoded: its training rows.
             teacher_logits: float32 (training rows, outputs).
+            labels: int64 or float64 (training rows,), hidden ones as `hide_labels` marks them.
             features: output of `compute_teacher_features`.
 
         Raises:
@@ -64,7 +66,7 @@ class MatchingLoss(StateLoss):
         self._plan = plan
         self._last = plan.pooling == "last" and reads_left_to_right(student.model)
         self._teacher_logits = teacher_logits
-        self._labels = torch.from_numpy(context.task.train.labels)
+        self._labels = labels
         self._states = np.load(features.folder / STATES, mmap_mode="r")
         self._place = [plan.teacher_layers.index(teacher) for teacher, _ in plan.pairs]
         self._maps = np.load(features.folder / ATTENTION, mmap_mode="r") if plan.attention else None

@@ -23,11 +23,13 @@ def prepare(model: PreTrainedModel, config: TeacherConfig | StudentConfig, seed:
 
 
 def key_facts(config: TeacherConfig | StudentConfig) -> dict[str, Any]:
-    """Return the settings that decide the weights; those of adapters only where there are some.
+    """Return the settings that decide the weights; those of adapters and of hidden labels only where there are some.
 
-    Fully tuned models keep the keys, and so the cached hours, they had before there were adapters.
+    Models without keep the keys, and so the cached hours, they had before there were such settings.
     """
     facts = dataclasses.asdict(config)
+    if not facts.get("label_rows"):
+        facts.pop("label_rows", None)
     if config.tuning == LORA:
         return {**facts, "peft": versions().get("peft", "")}
     return {name: value for name, value in facts.items() if name not in _OWN}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from dqf import registry
 from dqf.data.encode import Encoded, Encoder
+from dqf.data.tasks import CLASSIFICATION, hide_labels, labelled_rows
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
 from dqf.models.loading import (
     Classifier,
@@ -50,12 +52,17 @@ def train_student(
     def work(folder: Path) -> dict[str, Any]:
         student = _load(context, teacher, folder)
         encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(context.task.train)
-        recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, context.config.seed)
-        loss: Loss | StateLoss = hard_label_loss(context.task)
-        if teacher_outputs is not None:
-            loss = _distillation_loss(context, teacher_outputs)
-            if teacher_features is not None:
-                loss = _matching_loss(context, teacher, student, encoded, teacher_outputs, teacher_features)
+        rows = _labelled(context)
+        epochs, loss = config.epochs, _label_loss(context, rows)
+        if teacher_outputs is None:
+            # As many steps as the distilled student takes over all rows.
+            epochs *= math.ceil(len(encoded) / config.batch_size) / math.ceil(len(rows) / config.batch_size)
+            encoded = encoded.take(rows)
+        elif teacher_features is None:
+            loss = _distillation_loss(context, teacher_outputs, rows)
+        else:
+            loss = _matching_loss(context, teacher, student, encoded, teacher_outputs, teacher_features)
+        recipe = Recipe(epochs, config.learning_rate, config.batch_size, context.config.seed)
         metrics: dict[str, Any] = {"params": parameter_count(student.model)}
         merge = prepare(student.model, config, context.config.seed)
         metrics |= train(
@@ -99,12 +106,22 @@ def _load(context: Context, teacher: Output, scratch: Path) -> Classifier:
     return student
 
 
-def _distillation_loss(context: Context, teacher_outputs: Output) -> Loss:
+def _labelled(context: Context) -> list[int]:
+    """Return the training rows whose labels the students may see."""
+    task, config = context.task, context.config
+    return labelled_rows(task.train, config.student.label_rows, config.task.seed, task.kind == CLASSIFICATION)
+
+
+def _label_loss(context: Context, rows: list[int]) -> Loss | StateLoss:
+    return hard_label_loss(dataclasses.replace(context.task, train=context.task.train.take(rows)))
+
+
+def _distillation_loss(context: Context, teacher_outputs: Output, labelled: list[int]) -> Loss:
     """Return the registered distiller's loss over the cached teacher logits."""
     distiller = registry.get("distiller", context.config.distillation.method)
     options = context.config.distiller_options()
     teacher_logits = torch.from_numpy(np.load(teacher_outputs.folder / FILE))
-    labels = torch.from_numpy(context.task.train.labels)
+    labels = torch.from_numpy(hide_labels(context.task.train, labelled))
 
     def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         device = logits.device
@@ -121,4 +138,5 @@ def _matching_loss(
 ) -> StateLoss:
     """Return the registered distiller's loss over the cached teacher logits and states."""
     teacher_logits = torch.from_numpy(np.load(outputs.folder / FILE))
-    return MatchingLoss(context, plan_of(context, teacher), student, encoded, teacher_logits, features)
+    labels = torch.from_numpy(hide_labels(context.task.train, _labelled(context)))
+    return MatchingLoss(context, plan_of(context, teacher), student, encoded, teacher_logits, labels, features)

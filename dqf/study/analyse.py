@@ -15,7 +15,7 @@ from dqf.evaluate.macro import N_RESAMPLES
 from dqf.evaluate.sanity import Flag, check_students, check_teacher, majority_score
 from dqf.evaluate.verdicts import ALL_BITS, Verdict
 from dqf.study.collect import Tables
-from dqf.study.figures import Averages, macro_figures
+from dqf.study.figures import Averages, macro_figures, what_distillation_pays
 
 SCHEMA_VERSION = 1
 HEADLINE_BITS = "4"
@@ -96,6 +96,7 @@ def _analyse_condition(tables: Tables, condition: str, n_resamples: int) -> dict
         "total": total,
         "variants": list(by_system.values()),
         "verdicts": {name: [asdict(one) for one in group] for name, group in verdicts.items()},
+        "distillation_pays": what_distillation_pays(evidence),
         "sanity": [asdict(flag) for flag in _sanity(evidence, facts)],
         "notes": _notes(tables.study, evidence, variants),
     }

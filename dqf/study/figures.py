@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.evaluate.evidence import FASTEST, SHARED, TEACHER, Evidence
+from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
 from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
 from dqf.evaluate.metrics import metric
 from dqf.evaluate.sanity import majority_score
@@ -134,6 +134,30 @@ def macro_figures(
             for task in tasks
         ],
     }
+
+
+def what_distillation_pays(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return by bit-width what the distilled student's macro score is above the plain one's, seeds and rows paired.
+
+    Student-KD minus Student-FT at 16 bits, Student-DQF minus Student-PTQ below.
+    """
+    macro = evidence.macro()
+    pairs = [(FP16, KD, FT), *((bits, system(DQF, bits), system(PTQ, bits)) for bits in evidence.bits)]
+    rows = []
+    for bits, distilled, plain in pairs:
+        if distilled not in macro.scores or plain not in macro.scores:
+            continue
+        found = estimate_of(lambda s, one=distilled, other=plain: s[one] - s[other], macro)  # type: ignore[misc]
+        rows.append(
+            {
+                "bits": bits,
+                "score": macro.scores[distilled],
+                "plain_score": macro.scores[plain],
+                **_with_interval("difference", found),
+                "p_value": found.p_value,
+            }
+        )
+    return rows
 
 
 def _mean(scores: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import finding_charts
+from dqf.ui import finding_charts, pays_chart
 from dqf.ui import finding_tables as tables
 from dqf.ui.findings_view import PLAIN, rows_behind
 from dqf.ui.studies import Study
@@ -61,6 +61,29 @@ def _by_bits(part: Part) -> pd.DataFrame:
         }
         for row in part["variants"]
     )
+
+
+def pays(study: Study) -> None:
+    """Render where distillation wins, ties and loses, if the study hid labels."""
+    if len(tables.varied_settings(study.conditions).get(tables.LABELS, ())) < 2:
+        return
+    rows = tables.pays_rows(study.conditions)
+    st.subheader("When distillation pays", anchor=False)
+    st.plotly_chart(
+        pays_chart.figure(rows),
+        config=PLAIN,
+        key="findings_pays",
+        alt="; ".join(
+            f"{row['value']} labels, {row['name']}: {row['outcome']}, {row['difference']:+.1f} points"
+            for row in rows.to_dict("records")
+        ),
+    )
+    st.caption(
+        "Macro score of the distilled student minus the plain one's, in points. Both take the same number of steps; "
+        "the plain one sees the labelled rows alone, the distilled one also the others, scored by the teacher. Wins "
+        "and loses: the 95 % interval of the paired difference leaves out 0."
+    )
+    rows_behind(rows.drop(columns="bits"), "distillation-pays")
 
 
 def settings(study: Study) -> None:

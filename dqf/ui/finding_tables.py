@@ -188,10 +188,10 @@ def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
     """
     values = varied_settings(conditions).get(path, [])
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    ranked = sorted(values) if numeric else values
+    ranked = sorted(values, key=_rows_seen if path == LABELS else None) if numeric else values
     rows = [
         {
-            "value": setting_value(part["settings"][path]),
+            "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
             "order": ranked.index(part["settings"][path]),
             "condition": part["condition"],
             "system": row["system"],
@@ -210,6 +210,56 @@ def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
         for row in part["variants"]
     ]
     return pd.DataFrame(rows).sort_values(["order", "condition"], kind="stable").reset_index(drop=True)
+
+
+LABELS = "student.label_rows"
+WINS, TIES, LOSES = "wins", "ties", "loses"
+
+
+def pays_rows(conditions: Sequence[Part], path: str = LABELS) -> pd.DataFrame:
+    """Return what distillation adds to the score at each value of a setting and each bit-width.
+
+    Columns value (as text), bits, name, difference, low, high (in points), score, plain_score, p_value, outcome.
+    It wins or loses where the 95 % interval of the paired difference leaves out 0, else it ties.
+    """
+    known = [part for part in conditions if path in (part.get("settings") or {})]
+    rows = [
+        {
+            "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
+            "bits": str(row["bits"]),
+            "name": bits_title(row["bits"]),
+            **{
+                name: 100 * float(row[key])
+                for name, key in (
+                    ("difference", "difference"),
+                    ("low", "difference_ci95_low"),
+                    ("high", "difference_ci95_high"),
+                    ("score", "score"),
+                    ("plain_score", "plain_score"),
+                )
+            },
+            "p_value": row["p_value"],
+            "outcome": _outcome(float(row["difference_ci95_low"]), float(row["difference_ci95_high"])),
+        }
+        for part in sorted(known, key=lambda part: _rows_seen(part["settings"][path]))
+        for row in part.get("distillation_pays") or ()
+    ]
+    return pd.DataFrame(rows)
+
+
+def label_count(value: Any) -> str:
+    """Return a number of labels as text; 0 stands for all of them."""
+    return f"{int(value):,}".replace(",", "\u202f") if value else "all"
+
+
+def _rows_seen(value: Any) -> float:
+    return float(value) if value else float("inf")
+
+
+def _outcome(low: float, high: float) -> str:
+    if low <= 0 <= high:
+        return TIES
+    return WINS if low > 0 else LOSES
 
 
 def setting_title(path: str) -> str:

@@ -146,6 +146,7 @@ def test_training_resumes_with_the_projections_of_the_same_step(make, tiny_env, 
     features = compute_teacher_features(context, teacher)
     logits = torch.from_numpy(np.load(compute_teacher_outputs(context, teacher).folder / FILE))
     plan = plan_of(context, teacher)
+    labels = torch.from_numpy(context.task.train.labels)
 
     def trained(stops):
         for stop in (*stops, None):
@@ -154,7 +155,7 @@ def test_training_resumes_with_the_projections_of_the_same_step(make, tiny_env, 
             source = str(tiny_env / "narrow")
             student = load_source(source, context.task, context.settings, seeded.seed, tmp_path / "scratch")
             encoded = Encoder(student.tokenizer_json, 32)(context.task.train)
-            loss = MatchingLoss(fresh, plan, student, encoded, logits, features)
+            loss = MatchingLoss(fresh, plan, student, encoded, logits, labels, features)
             checkpoint = tmp_path / f"checkpoint-{len(stops)}.pt"
             arguments = (student.model, encoded, student.pad_id, loss, Recipe(2, 1e-3, 8, 5), context.device)
             try:

@@ -1,6 +1,9 @@
 """Adapters on tiny real models: what is trained, recorded, saved and resumed."""
 
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -8,6 +11,7 @@ from safetensors.numpy import load_file
 from dqf.config import RunConfig
 from dqf.data.encode import Encoder
 from dqf.data.load import load_task
+from dqf.data.tasks import labelled_rows
 from dqf.errors import Cancelled
 from dqf.memory import PeakMemory
 from dqf.models.loading import load_folder, load_source
@@ -18,6 +22,7 @@ from dqf.stages._context import Context
 from dqf.stages._tuning import prepare
 from dqf.stages.student import train_student
 from dqf.stages.teacher import hard_label_loss, make_teacher
+from dqf.stages.teacher_outputs import compute_teacher_outputs
 from dqf.training import Recipe, train
 from tests.support.tiny import tiny_config
 
@@ -107,3 +112,31 @@ def test_peak_memory_starts_afresh():
     big = torch.ones(50_000_000)
     del big
     assert mark.bytes() > low + 150e6
+
+
+def test_hidden_labels_reach_neither_student_and_cost_neither_a_step(make, tiny_env):
+    scores = np.random.default_rng(0).random(120) * 5
+    frame = pd.DataFrame({"text": [f"the film number {i}" for i in range(120)], "label": scores})
+    frame.to_parquet(tiny_env / "scores.parquet")
+    source = {"source": f"file:{tiny_env / 'scores.parquet'}", "text_column": "text", "label_column": "label"}
+
+    def both(**student):
+        context = make(student=student, task=source)
+        teacher = make_teacher(context)
+        outputs = compute_teacher_outputs(context, teacher)
+        return context, train_student(context, teacher, None), train_student(context, teacher, outputs)
+
+    _, plain, distilled = both()
+    context, few, helped = both(label_rows=16)
+    assert few.metrics["steps"] == plain.metrics["steps"] == helped.metrics["steps"] == distilled.metrics["steps"]
+    assert {few.key, helped.key}.isdisjoint({plain.key, distilled.key})
+    hidden = np.ones(len(context.task.train), dtype=bool)
+    hidden[labelled_rows(context.task.train, 16, context.config.task.seed, False)] = False
+    context.task.train.labels[hidden] += 3
+    teacher = make_teacher(context)
+    outputs = compute_teacher_outputs(context, teacher)
+    shutil.rmtree(few.folder)
+    shutil.rmtree(helped.folder)
+    again = train_student(context, teacher, None), train_student(context, teacher, outputs)
+    for one, same in zip((few, helped), again, strict=True):
+        assert one.metrics["loss"] == same.metrics["loss"]

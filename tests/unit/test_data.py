@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from dqf.config import RunConfig
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.data.load import load_task
-from dqf.data.tasks import split_rows, tuning_task
+from dqf.data.tasks import UNLABELLED, Examples, hide_labels, labelled_rows, split_rows, tuning_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
 from tests.support.tiny import write_csv
@@ -205,3 +207,19 @@ def test_glue_without_folder_and_hub_says_what_to_do(settings, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     with pytest.raises(UserError, match="DQF_DATA_DIR"):
         load_task(RunConfig.from_dict({"task": {"source": "glue:rte"}}), settings)
+
+
+def test_fewer_labelled_rows_are_among_more_and_keep_their_classes():
+    labels = np.array([0] * 90 + [1] * 30)
+    examples = Examples(tuple(map(str, range(120))), None, labels)
+    few, many = (labelled_rows(examples, count, 3, True) for count in (12, 40))
+    assert set(few) < set(many)
+    assert (len(few), len(many)) == (12, 40)
+    assert [labels[few].tolist().count(one) for one in (0, 1)] == [9, 3]
+    assert labelled_rows(examples, 12, 4, True) != few
+    assert labelled_rows(examples, 0, 3, True) == labelled_rows(examples, 500, 3, True) == list(range(120))
+    hidden = hide_labels(examples, few)
+    assert (hidden[few] == labels[few]).all()
+    assert (hidden != UNLABELLED).sum() == 12
+    scores = dataclasses.replace(examples, labels=labels / 2)
+    assert np.isnan(hide_labels(scores, labelled_rows(scores, 12, 3, False))).sum() == 108

@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from dqf import registry
+from dqf.data.tasks import UNLABELLED
 from dqf.models.states import Features
 
 
@@ -35,6 +36,22 @@ def test_a_student_that_equals_its_teacher_has_no_soft_loss():
 def test_regression_is_two_squared_errors():
     student, teacher, labels = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]), torch.tensor([1.0, 4.0])
     assert float(loss(student, teacher, labels, 3.0, 0.25)) == pytest.approx(0.75 * 2.0 + 0.25 * 2.5)
+
+
+def test_rows_without_labels_learn_from_the_teacher_alone():
+    student, teacher = torch.randn(6, 3), torch.randn(6, 3)
+    labels = torch.tensor([0, 1, UNLABELLED, UNLABELLED, 1, UNLABELLED])
+    seen = labels != UNLABELLED
+    hard = functional.cross_entropy(student[seen], labels[seen], reduction="sum") / 6
+    soft = loss(student, teacher, torch.zeros(6, dtype=torch.long), 2.0, 1.0)
+    assert torch.allclose(loss(student, teacher, labels, 2.0, 0.25), 0.75 * hard + 0.25 * soft)
+    nothing = torch.full((6,), UNLABELLED)
+    assert torch.allclose(loss(student, teacher, nothing, 2.0, 0.25), 0.25 * soft)
+    outputs, targets = torch.tensor([[1.0], [2.0]], requires_grad=True), torch.tensor([float("nan"), 4.0])
+    value = loss(outputs, torch.zeros(2, 1), targets, 1.0, 0.5)
+    value.backward()
+    assert float(value) == pytest.approx(0.5 * 4 / 2 + 0.5 * 5 / 2)
+    assert outputs.grad.isfinite().all()
 
 
 def feature_loss(features, **settings):

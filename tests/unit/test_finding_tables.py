@@ -7,7 +7,7 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.evaluate.metrics import compute_metric
-from dqf.ui import finding_charts, paper, studies
+from dqf.ui import finding_charts, paper, pays_chart, studies
 from dqf.ui import finding_tables as tables
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
@@ -145,3 +145,33 @@ def test_names_from_outside_bring_no_markup_into_charts(conditions):
     for one, value in zip(evil, ("<a href='x'>y</a>", "b"), strict=True):
         one.update(settings={"x": value}, condition=value)
     assert "<a" not in finding_charts.setting(tables.setting_rows(evil, "x"), "<a>").to_json()
+
+
+@pytest.fixture(scope="module")
+def hidden_labels(tmp_path_factory):
+    plan = {"task": {"source": ["glue:rte"]}, "seed": [0, 1], "student": {"label_rows": [0, 100, 1000]}}
+    folder = write_example_study(tmp_path_factory.mktemp("labels") / "labels", plan)
+    return json.loads((folder / "summary.json").read_text())["conditions"]
+
+
+def test_where_distillation_pays_is_the_difference_of_the_two_students(hidden_labels):
+    rows = tables.pays_rows(hidden_labels)
+    assert list(dict.fromkeys(rows["value"])) == ["100", "1\u202f000", "all"]
+    assert (rows["difference"] - (rows["score"] - rows["plain_score"])).abs().max() < 1e-9
+    for row in rows.to_dict("records"):
+        inside = row["low"] <= 0 <= row["high"]
+        assert row["outcome"] == ("ties" if inside else "wins" if row["difference"] > 0 else "loses")
+    one = next(part for part in hidden_labels if part["settings"]["student.label_rows"] == 100)
+    scores = {row["system"]: row["score"] for row in one["variants"]}
+    first = rows[(rows["value"] == "100") & (rows["bits"] == "16")].iloc[0]
+    assert first["difference"] == pytest.approx(100 * (scores["student-kd"] - scores["student-ft"]))
+
+
+def test_every_cell_of_the_chart_says_its_outcome(hidden_labels):
+    rows = tables.pays_rows(hidden_labels)
+    figure = pays_chart.figure(rows)
+    assert len(figure.layout.annotations) == len(rows)
+    assert {one.text.split("</b>")[0].removeprefix("<b>") for one in figure.layout.annotations} == set(rows["outcome"])
+    z = np.array(figure.data[0].z, dtype=float)
+    assert z.shape == (rows["name"].nunique(), 3)
+    assert z[0, 0] == pytest.approx(rows["difference"].iloc[0])

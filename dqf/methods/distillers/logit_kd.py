@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dqf.data.tasks import UNLABELLED
 from dqf.fields import setting
 from dqf.registry import register
 
@@ -48,12 +49,13 @@ class LogitKDConfig:
 def logit_distillation_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor, config: LogitKDConfig) -> Tensor:
     """Return (1 - alpha) * CE(labels) + alpha * T^2 * KL(teacher || student), averaged over the batch.
 
-    For regression (one output) both terms are mean squared errors, and the temperature has no part.
+    For regression (one output) both terms are mean squared errors, and the temperature has no part. Rows without
+    a label add nothing to the first term, which stays a sum over the batch divided by its size.
 
     Args:
         logits: student's, float (batch, classes) or (batch, 1).
         teacher_logits: cached teacher's, float, same shape.
-        labels: int64 (batch,) class numbers, or float (batch,) targets for regression.
+        labels: int64 (batch,) class numbers (`UNLABELLED`: none), or float (batch,) targets for regression (NaN: none).
         config: temperature and alpha.
 
     Returns:
@@ -63,10 +65,12 @@ def logit_distillation_loss(logits: Tensor, teacher_logits: Tensor, labels: Tens
 
     alpha, temperature = config.alpha, config.temperature
     if logits.shape[-1] == 1:
-        hard = functional.mse_loss(logits[:, 0], labels.float())
+        known = ~labels.isnan()
+        errors = (logits[:, 0] - labels.nan_to_num().float()) * known
+        hard = errors.square().mean()
         soft = functional.mse_loss(logits, teacher_logits)
         return (1 - alpha) * hard + alpha * soft
-    hard = functional.cross_entropy(logits, labels)
+    hard = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum") / len(labels)
     soft = functional.kl_div(
         functional.log_softmax(logits / temperature, dim=-1),
         functional.log_softmax(teacher_logits / temperature, dim=-1),
