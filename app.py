@@ -27,6 +27,7 @@ if str(ROOT) not in sys.path:
 async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
     from dqf.errors import UserError
     from dqf.jobs.supervisor import ensure_supervisor
+    from dqf.serving.shared import stop_serving
     from dqf.settings import load_settings
 
     supervisor = None
@@ -35,6 +36,7 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
     except UserError as error:
         logging.getLogger("dqf").error("%s", error)  # every page shows it too and tries again
     yield {}
+    stop_serving()
     if supervisor is not None:
         supervisor.stop()
 

@@ -7,6 +7,7 @@
 | `DQF_MODEL_DIRS` | folders local models may lie in (`os.pathsep` separates several) | working directory |
 | `DQF_THREADS` | CPU threads for training and for latency | all cores |
 | `DQF_WATTS_PER_CORE` | power of a busy core, for the estimate of energy where no counter can be read | 5 |
+| `DQF_SERVING_MEMORY_MB` | memory that the models of the Playground may take together | 2000 |
 
 Five watts is an assumption, not a measurement: rated power divided by threads is about 2 to 4 W for server
 processors and 5 to 10 W for desktop ones.
@@ -33,6 +34,7 @@ class Settings:
     model_dirs: tuple[Path, ...]
     threads: int
     watts_per_core: float = WATTS_PER_CORE
+    serving_memory_bytes: int = 2_000_000_000
 
     @property
     def runs_dir(self) -> Path:
@@ -69,23 +71,31 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
     """Read the settings from the environment; `results_dir` overrides `DQF_RESULTS_DIR`.
 
     Raises:
-        UserError: `DQF_THREADS` or `DQF_WATTS_PER_CORE` is not a number as it should be.
+        UserError: `DQF_THREADS`, `DQF_SERVING_MEMORY_MB` or `DQF_WATTS_PER_CORE` is not a number as it should be.
     """
     root = Path(results_dir or os.environ.get("DQF_RESULTS_DIR") or "results").expanduser().resolve()
-    raw = os.environ.get("DQF_THREADS", "").strip()
-    if raw and not (raw.isdigit() and int(raw) > 0):
-        raise UserError(f"`DQF_THREADS` must be a positive whole number: got {raw!r}; unset it to use all cores.")
+    threads = _positive("DQF_THREADS", "unset it to use all cores")
+    memory_mb = _positive("DQF_SERVING_MEMORY_MB", "unset it to allow 2000 MB")
     return Settings(
         results_dir=root,
         data_dirs=_folders(os.environ.get("DQF_DATA_DIR")),
         model_dirs=_folders(os.environ.get("DQF_MODEL_DIRS")) or (Path.cwd().resolve(),),
-        threads=int(raw)
-        if raw
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        threads=threads or _cores(),
+        serving_memory_bytes=(memory_mb or 2000) * 1_000_000,
         watts_per_core=_watts_per_core(),
     )
+
+
+def _positive(name: str, fix: str) -> int:
+    """Return a whole number of the environment, 0 if it is not set."""
+    raw = os.environ.get(name, "").strip()
+    if raw and not (raw.isascii() and raw.isdigit() and int(raw) > 0):
+        raise UserError(f"`{name}` must be a positive whole number: got {raw!r}; {fix}.")
+    return int(raw or 0)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _watts_per_core() -> float:

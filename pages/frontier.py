@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, frontier_view, navigation
+from dqf.ui import budget_view, components, frontier_view, navigation
 
 studio, controls = components.start_page("Frontier", "What a smaller file or a faster answer costs in score.")
 variants = studio.variants()
@@ -18,20 +18,21 @@ if variants.empty:
 with controls:
     x, y = frontier_view.axis_controls()
 answer = st.container()
-filters, tolerance = frontier_view.filter_controls(variants)
+budget = budget_view.sliders(variants)
+filters = frontier_view.filter_controls(variants)
 shown = filters.apply(variants)
 if shown.empty:
     components.empty_state(":material/filter_alt_off:", "No variant passes these filters; clear one of them.")
     st.stop()
 with answer:
-    frontier_view.answer(shown, x, tolerance)
+    choice = budget_view.answer(shown, x, budget)
 bar = st.container()
 flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
 chosen: list[str] = []
 if flat.open:
     with flat:
-        chosen = frontier_view.chart(shown, x, y)
-        frontier_view.caveats(shown, x, y)
+        chosen = frontier_view.chart(shown, x, y, budget, choice)
+        frontier_view.caveats(shown, x, y, budget)
 if space.open:
     with space:
         frontier_view.chart_3d(shown, y)

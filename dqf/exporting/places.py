@@ -72,7 +72,7 @@ def variant_of(run_dir: Path, variant: str) -> Place:
     """
     result = read_json(run_dir / "result.json")
     if not isinstance(result, dict):
-        raise UserError(f"a run must have a result before it is exported: {run_dir.name} has none; resume it.")
+        raise UserError(f"a run must have a result before its variants are used: {run_dir.name} has none; resume it.")
     rows = {row["variant_id"]: row for row in result.get("variants", ())}
     if variant not in rows:
         raise UserError(f"a variant must be one of the run's: got {variant!r}{did_you_mean(variant, rows)}")
@@ -81,7 +81,7 @@ def variant_of(run_dir: Path, variant: str) -> Place:
         raise UserError(f"a variant's name must be that of a plain folder: got {variant!r}; run its config again.")
     if not place.row.get("artifact") or not place.artifact.is_dir():
         raise UserError(
-            f"a variant's artifact must be here to be exported: {run_dir.name} holds none of {variant}; "
+            f"a variant's artifact must be here to be used: {run_dir.name} holds none of {variant}; "
             "run its config again."
         )
     if run_dir.resolve() not in place.artifact.resolve().parents:

@@ -19,10 +19,15 @@ from dqf.data.tasks import Examples
 from dqf.progress import Reporter
 
 ANSWER_TIMEOUT_S = 3600.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class ServingError(RuntimeError):
     """The serving process failed; the message is its own."""
+
+
+class ServingEnded(ServingError):
+    """The serving process ended without a word: killed, out of memory, or the machine's doing."""
 
 
 class Served:
@@ -35,14 +40,25 @@ class Served:
         device: `cpu` or `cuda`.
         log: file that receives what the process prints.
         reporter: asked between waits whether to stop.
+        timeout_s: how long one answer may take.
 
     Raises:
         ServingError: the artifact cannot be loaded by that runtime.
     """
 
-    def __init__(self, artifact: Path, runtime: str, threads: int, device: str, log: Path, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        artifact: Path,
+        runtime: str,
+        threads: int,
+        device: str,
+        log: Path,
+        reporter: Reporter,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
         self.runtime = runtime
         self._reporter = reporter
+        self._timeout_s = timeout_s
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -50,6 +66,7 @@ class Served:
             "OMP_WAIT_POLICY": "PASSIVE",
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
         }
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
@@ -78,7 +95,7 @@ class Served:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise ServingError(f"the {self.runtime} process ended with code {self._process.poll()}") from error
+            raise ServingEnded(f"the {self.runtime} process ended with code {self._process.poll()}") from error
         return self._receive()
 
     def encode(self, examples: Path) -> None:
@@ -99,6 +116,20 @@ class Served:
     def time_batch(self, rows: list[int]) -> dict[str, Any]:
         """Return `passes` of these rows as one batch, their `ms`, `cpu_s`, `energy_j` and `energy_source`."""
         return self.ask(do="batch", rows=rows)
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process at once, from any thread; whoever waits for its answer is told that it ended."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process."""
@@ -121,14 +152,14 @@ class Served:
     def _receive(self) -> dict[str, Any]:
         stream = self._process.stdout
         assert stream is not None  # noqa: S101 - a pipe was asked for
-        give_up = time.monotonic() + ANSWER_TIMEOUT_S
+        give_up = time.monotonic() + self._timeout_s
         while not select.select([stream], [], [], 0.5)[0]:
             self._reporter.check_cancelled()
             if time.monotonic() > give_up:
-                raise ServingError(f"the {self.runtime} process did not answer within {ANSWER_TIMEOUT_S:.0f} s")
+                raise ServingError(f"the {self.runtime} process did not answer within {self._timeout_s:.0f} s")
         line = stream.readline()
         if not line:
-            raise ServingError(f"the {self.runtime} process ended with code {self._process.wait()}")
+            raise ServingEnded(f"the {self.runtime} process ended with code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ServingError(answer["error"])

@@ -6,6 +6,7 @@ Each line in is a JSON request, each line out its answer:
     {"do": "logits", "rows": [..] | null, "out": FILE.npy}   logits of rows (all if null)
     {"do": "time", "row": i}               ms of one forward pass of one row, batch 1
     {"do": "batch", "rows": [..]}          passes of these rows as one batch: how many, ms, CPU seconds, energy
+    {"do": "predict", "texts": [..], "pairs": [..] | null, "repeats": n}   logits of texts, with the times of this call
     {"do": "stats"}                        load time, peak memory
 
 It ends when its input does, so it never outlives the process that asked.
@@ -64,20 +65,45 @@ class Server:
     def do_logits(self, rows: list[int] | None, out: str) -> dict[str, Any]:
         """Predict; rows of equal length share a batch, so that no padding can change a result."""
         wanted = list(range(len(self._encoded))) if rows is None else rows
+        np.save(out, self._logits(self._encoded, wanted))
+        return {"rows": len(wanted)}
+
+    def do_predict(self, texts: list[str], pairs: list[str] | None, repeats: int) -> dict[str, Any]:
+        """Predict texts as they come: `forward_ms` is the first pass over all, `repeat_ms` the passes after it."""
+        began = time.perf_counter()
+        encoded = self._encoder(Examples(tuple(texts), None if pairs is None else tuple(pairs), np.zeros(len(texts))))
+        rows = list(range(len(encoded)))
+        times = [time.perf_counter()]
+        logits = self._logits(encoded, rows)
+        times.append(time.perf_counter())
+        for _ in range(repeats):
+            self._logits(encoded, rows)
+            times.append(time.perf_counter())
+        forward_ms, *repeat_ms = (np.diff(times) * 1e3).tolist()
+        return {
+            "logits": logits.tolist(),
+            "tokens": [len(ids) for ids in encoded.ids],
+            "max_length": int(self._artifact.manifest["max_length"]),
+            "encode_ms": (times[0] - began) * 1e3,
+            "forward_ms": forward_ms,
+            "repeat_ms": repeat_ms,
+        }
+
+    def _logits(self, encoded: Encoded, wanted: list[int]) -> NDArray[np.float32]:
+        """Return float32 (wanted, outputs) logits."""
         by_length: dict[int, list[int]] = {}
         for place, row in enumerate(wanted):
-            by_length.setdefault(len(self._encoded.ids[row]), []).append(place)
+            by_length.setdefault(len(encoded.ids[row]), []).append(place)
         logits: NDArray[np.float32] | None = None
         for length in sorted(by_length):
             places = by_length[length]
             for start in range(0, len(places), LARGEST_BATCH):
                 part = places[start : start + LARGEST_BATCH]
-                result = self._runtime.logits(self._encoded.batch([wanted[i] for i in part], self._pad_id))
+                result = self._runtime.logits(encoded.batch([wanted[i] for i in part], self._pad_id))
                 if logits is None:
                     logits = np.empty((len(wanted), result.shape[1]), dtype=np.float32)
                 logits[part] = result
-        np.save(out, logits if logits is not None else np.empty((0, 0), dtype=np.float32))
-        return {"rows": len(wanted)}
+        return logits if logits is not None else np.empty((0, 0), dtype=np.float32)
 
     def do_time(self, row: int) -> dict[str, Any]:
         """Time one forward pass, token ids in, logits out; an untimed one before it wakes caches and threads."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -20,15 +21,27 @@ from dqf.ui.theme import (
     GRID_COLOR,
     MIXED_SYMBOL,
     VARIANT_TITLES,
+    WARNING_COLOR,
     faded,
     variant_color,
     variant_title,
 )
 
 WEBGL_FROM = 800
+DOMINATED, INFEASIBLE = 0.4, 0.15
+"""Opacities of points that another one beats, and of points outside the limits."""
 
 
-def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: bool = True) -> go.Figure:
+def frontier(
+    frame: pd.DataFrame,
+    x: Axis,
+    y: Axis,
+    height: int = 480,
+    bubble: bool = True,
+    fits: npt.NDArray[np.bool_] | None = None,
+    limit: float = np.inf,
+    marked: tuple[str, str] | None = None,
+) -> go.Figure:
     """Return the trade-off as bubbles with intervals and a staircase through the efficient ones.
 
     Args:
@@ -37,10 +50,15 @@ def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: b
         y: quality.
         height: in pixels.
         bubble: whether the cost that is not on x sets the area of the markers.
+        fits: which variants hold all limits, bool (n,); the others nearly vanish.
+        limit: on x, in the axis's unit.
+        marked: key of the variant that gets a ring, and what the legend calls it.
     """
     other = LATENCY if x is SIZE else SIZE
     costs, qualities = x.values(frame), y.values(frame)
-    efficient = pareto_mask(costs, qualities)
+    opacities = np.where(pareto_mask(costs, qualities), 0.95, DOMINATED)
+    if fits is not None:
+        opacities = np.where(fits, opacities, INFEASIBLE)
     diameters = _diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
     figure = go.Figure()
     steps_x, steps_y = step_line(costs, qualities)
@@ -56,16 +74,37 @@ def frontier(frame: pd.DataFrame, x: Axis, y: Axis, height: int = 480, bubble: b
         )
     for variant in _in_order(frame["variant"]):
         figure.add_trace(_legend_entry(variant))
-        for best in (True, False):
-            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (efficient == best))
+        for opacity in (0.95, DOMINATED, INFEASIBLE):
+            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity))
             if len(rows):
                 part = frame.iloc[rows]
-                style = {"opacity": 0.95 if best else 0.4, "size": diameters[rows], "webgl": len(frame) > WEBGL_FROM}
+                style = {"opacity": opacity, "size": diameters[rows], "webgl": len(frame) > WEBGL_FROM}
                 figure.add_trace(_bubbles(part, x, y, other, variant, style))
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
     figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
     figure.update_yaxes(title=y.label, zeroline=False)
+    for at in np.flatnonzero((frame["key"] == marked[0]).to_numpy()) if marked else ():
+        figure.add_scatter(
+            x=[costs[at]],
+            y=[qualities[at]],
+            mode="markers",
+            name=marked[1] if marked else "",
+            marker={"symbol": "circle-open", "size": diameters[at] + 14, "color": WARNING_COLOR, "line": {"width": 3}},
+            hoverinfo="skip",
+            legendrank=2001,
+        )
+    if np.isfinite(limit):
+        _mark_limit(figure, limit, f"limit {limit:g} {x.unit}")
     return figure
+
+
+def _mark_limit(figure: go.Figure, limit: float, text: str) -> None:
+    """Draw a limit on the logarithmic axis; plotly wants lines in values there and texts in logarithms."""
+    line = {"width": 1.5, "dash": "dash", "color": WARNING_COLOR}
+    figure.add_shape(type="line", x0=limit, x1=limit, y0=0, y1=1, yref="paper", line=line, layer="below")
+    figure.add_annotation(
+        x=float(np.log10(limit)), y=0, yref="paper", yanchor="bottom", xanchor="left", text=text, showarrow=False
+    )
 
 
 def _legend_entry(variant: str) -> go.Scatter:

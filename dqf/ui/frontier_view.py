@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from dqf.ui import basket, frames, navigation, variant_table
-from dqf.ui import format as fmt
 from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
+from dqf.ui.budgets import Budget, Choice, limit_on
 from dqf.ui.charts import CONFIG
 from dqf.ui.frames import Filters
 from dqf.ui.frontier_chart import frontier, frontier_3d
 from dqf.ui.studio import Studio
 
 ALL_TASKS = "All tasks"
-TOLERANCES = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 TABLE_ROWS = 200
-
-
-@dataclass(frozen=True)
-class View:
-    """What the controls say."""
-
-    x: Axis
-    y: Axis
-    tolerance: float
-    filters: Filters
 
 
 def axis_controls() -> tuple[Axis, Axis]:
@@ -38,8 +24,8 @@ def axis_controls() -> tuple[Axis, Axis]:
     return COSTS[x or "Size"], QUALITIES[y or "Score"]
 
 
-def filter_controls(variants: pd.DataFrame) -> tuple[Filters, float]:
-    """Render the filters and the tolerance; all of it is in the address."""
+def filter_controls(variants: pd.DataFrame) -> Filters:
+    """Render the filters; all of them are in the address."""
     tasks = [*frames.options(variants, "task"), ALL_TASKS]
     newest = str(frames.newest_run_with_variants(variants)["task"].iloc[0])
     with st.container(border=True):
@@ -53,55 +39,22 @@ def filter_controls(variants: pd.DataFrame) -> tuple[Filters, float]:
             bind="query-params",
             wrap=True,
         )
-        tolerance = top[2].select_slider(
-            "Allowed loss (percentage points)", TOLERANCES, value=2.0, key="within", bind="query-params"
-        )
-        bottom = st.columns((2, 3, 2), gap="medium", vertical_alignment="bottom")
-        methods = bottom[0].pills(
+        methods = top[2].pills(
             "Quantizer",
             frames.options(variants, "method"),
             selection_mode="multi",
             key="quantizer",
             bind="query-params",
         )
-        bits = bottom[1].pills(
+        bottom = st.columns((2, 3, 2), gap="medium", vertical_alignment="bottom")
+        bits = bottom[0].pills(
             "Bits", frames.options(variants, "bits"), selection_mode="multi", key="bits", bind="query-params"
         )
-        verified = bottom[2].toggle("Verified only", key="verified", bind="query-params")
-    filters = Filters("" if task == ALL_TASKS else str(task), kinds or (), methods or (), bits or (), bool(verified))
-    return filters, float(tolerance) / 100
+        verified = bottom[1].toggle("Verified only", key="verified", bind="query-params")
+    return Filters("" if task == ALL_TASKS else str(task), kinds or (), methods or (), bits or (), bool(verified))
 
 
-def answer(shown: pd.DataFrame, x: Axis, tolerance: float) -> None:
-    """Say in one sentence what a decision-maker asks: what is the smallest (fastest) that is good enough?"""
-    word = "Smallest" if x is SIZE else "Fastest"
-    best = frames.recommended(shown, x.column, tolerance)
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        if best is None:
-            st.markdown(
-                f":orange[:material/lightbulb:] **{word} within {100 * tolerance:g} pp of the teacher:**",
-                width="content",
-            )
-            st.text("no verified variant shown here is that good; allow more loss, or change the filters.")
-            return
-        st.markdown(
-            f":green[:material/lightbulb:] **{word} within {100 * tolerance:g} pp of the teacher:**", width="content"
-        )
-        st.text(_sentence(best))
-
-
-def _sentence(best: pd.Series[Any]) -> str:
-    loss = fmt.points(best["score"] - best["teacher_score"])
-    interval = fmt.percent_interval(best["score_ci95_low"], best["score_ci95_high"])
-    score = f"score {fmt.percent(best['score'])}" + (f" ({interval}, n {fmt.count(best['n'])})" if interval else "")
-    return (
-        f"{best['label']}: {fmt.size(best['size_bytes'])} ({fmt.times(best['compression_ratio'])} smaller), "
-        f"{fmt.milliseconds(best['latency_ms_p50'])} ({fmt.times(best['speedup'])} faster), {score}, "
-        f"{loss} against its teacher."
-    )
-
-
-def caveats(shown: pd.DataFrame, x: Axis, y: Axis) -> None:
+def caveats(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget) -> None:
     """Say what must not be read into the chart."""
     machines = shown[["hardware", "threads"]].drop_duplicates()
     if len(machines) > 1:
@@ -117,13 +70,15 @@ def caveats(shown: pd.DataFrame, x: Axis, y: Axis) -> None:
     st.caption(
         f"Bubble area shows {other}; shape shows bits: ● FP16, ■ 8-bit, ◆ 4-bit, ▲ 3-bit, ✕ 2-bit, ★ mixed. "
         f"Bars are 95 % intervals. Faded: another variant is {'smaller' if x is SIZE else 'faster'} and no worse."
+        + ("" if budget == Budget() else " Nearly gone: it breaks a limit.")
     )
 
 
-def chart(shown: pd.DataFrame, x: Axis, y: Axis) -> list[str]:
-    """Render the interactive chart and return the keys of the selected points."""
+def chart(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget, choice: Choice | None) -> list[str]:
+    """Render the interactive chart with a ring around the answer, and return the keys of the selected points."""
+    marked = (str(choice.row["key"]), "Best that fits" if choice.fits else "Closest") if choice else None
     event = st.plotly_chart(
-        frontier(shown, x, y),
+        frontier(shown, x, y, fits=budget.fits(shown), limit=limit_on(x, budget), marked=marked),
         config=CONFIG,
         key="frontier_chart",
         on_select="rerun",

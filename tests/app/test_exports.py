@@ -103,7 +103,7 @@ def test_an_artifact_that_is_not_here_is_one_sentence(open_page, run):
     app = open_page("runs", run=run.name)
     app.selectbox(key=f"export_of_{run.name}").select("teacher").run()
     assert not app.exception
-    assert "a variant's artifact must be here to be exported" in everything(app)
+    assert "a variant's artifact must be here to be used" in everything(app)
     assert links(app) == []
 
 

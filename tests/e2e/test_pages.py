@@ -15,6 +15,7 @@ PAGES = {
     "runs": "Runs",
     "frontier": "Frontier",
     "compare": "Compare",
+    "playground": "Playground",
     "sql": "SQL",
 }
 
@@ -188,3 +189,18 @@ def test_flipped_examples_are_filtered_and_read_by_keyboard(page: Page, filled_a
     settle(page)
     expect(page.get_by_text(re.compile(r"Example \d+ · Right → wrong"))).to_be_visible()
     expect(page.get_by_text("The texts cannot be shown on this machine", exact=False)).to_be_visible()
+
+
+def test_limits_are_set_by_keyboard_answered_and_shared(page: Page, filled_app):
+    open_page(page, filled_app, "frontier?within=10.0")
+    expect(page.get_by_text("Smallest within 10 pp of the teacher")).to_be_visible()
+    slider = page.get_by_role("slider", name="Slowest answer, p50 (ms)")
+    slider.focus()
+    for _ in range(40):
+        slider.press("ArrowLeft")
+    settle(page)
+    expect(page.get_by_text("no variant fits; the closest is")).to_be_visible()
+    expect(page).to_have_url(re.compile("max_ms="))
+    page.reload()
+    settle(page)
+    expect(page.get_by_text("no variant fits; the closest is")).to_be_visible()
