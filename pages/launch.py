@@ -16,7 +16,7 @@ form.show_errors(errors)
 if config is not None:
     st.subheader("What it will take", anchor=False)
     estimate_panel.show(config, studio.settings)
-    st.caption("All checks passed: settings, files, models and disk space.")
+    st.caption("All checks passed: settings, files, models, memory and disk space.")
 else:
     count = f"{len(errors)} settings need" if len(errors) > 1 else "1 setting needs"
     components.notice(

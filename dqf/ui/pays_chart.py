@@ -32,8 +32,8 @@ def figure(rows: pd.DataFrame) -> go.Figure:
     reach = max(LEAST_RANGE, float(rows["difference"].abs().max()))
     chart = go.Figure(
         go.Heatmap(
-            x=[html.escape(value) for value in values],
-            y=names,
+            x=list(range(len(values))),
+            y=list(range(len(names))),
             z=grid("difference"),
             zmin=-reach,
             zmax=reach,
@@ -44,21 +44,34 @@ def figure(rows: pd.DataFrame) -> go.Figure:
                 [list(pair) for pair in zip(lows, highs, strict=True)]
                 for lows, highs in zip(grid("low"), grid("high"), strict=True)
             ],
-            hovertemplate="%{y}, %{x} labels: %{z:+.1f} points [%{customdata[0]:.1f}, %{customdata[1]:.1f}]"
-            "<extra></extra>",
+            hovertemplate="%{z:+.1f} points [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
             colorbar={"title": {"text": "points"}, "thickness": 12, "len": 0.9},
         )
     )
     for row in rows.to_dict("records"):
         strong = abs(row["difference"]) > 0.55 * reach
         chart.add_annotation(
-            x=html.escape(row["value"]),
-            y=row["name"],
+            x=values.index(row["value"]),
+            y=names.index(row["name"]),
             text=f"<b>{row['outcome']}</b><br>{row['difference']:+.1f}".replace("-", "\u2212"),
             showarrow=False,
             font={"size": 12, "color": "#ffffff" if strong else "#1f2328"},
         )
     chart.update_layout(height=120 + 56 * len(names), margin=MARGIN)
-    chart.update_xaxes(title="Training rows with labels", type="category", showgrid=False, zeroline=False)
-    chart.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, automargin=True)
+    # Places, not names: plotly would read "100" as a number.
+    chart.update_xaxes(
+        title="Training rows with labels",
+        tickvals=list(range(len(values))),
+        ticktext=[html.escape(value) for value in values],
+        showgrid=False,
+        zeroline=False,
+    )
+    chart.update_yaxes(
+        autorange="reversed",
+        tickvals=list(range(len(names))),
+        ticktext=names,
+        showgrid=False,
+        zeroline=False,
+        automargin=True,
+    )
     return chart
