@@ -24,6 +24,8 @@ OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
 QUANTIZE_S_PER_PARAM = 2.5e-7
 RUNTIME_BYTES = 700_000_000
+CALIBRATION_ROWS = 16
+"""Texts of a calibration batch, which block tuning takes one of per step."""
 PADDING = 2.0
 """Tokens of the longest row of a batch of like lengths, in rows of average length; at most `max_length`."""
 TEACHER, STUDENTS, QUANTIZE, MEASURE = "teacher", "students", "quantize", "measure"
@@ -131,6 +133,10 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
             trained = _adapter_params(student, config.student.lora_rank)
         parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
         parts[QUANTIZE] += 2 * forms * student.linear_params * QUANTIZE_S_PER_PARAM
+        tuned_tokens = config.quantization.block_steps * CALIBRATION_ROWS * work.tokens_per_row
+        parts[QUANTIZE] += (
+            2 * forms * 6 * student.linear_params * tuned_tokens / (TRAINING_FLOPS_PER_CORE * settings.threads)
+        )
         parts[MEASURE] += _inference_s(student, runs * work.eval_rows, work, settings)
         memory = max(memory, _training_bytes(student, trained, work, config.student.batch_size))
         disk += student.params * (12 + 4 * forms)

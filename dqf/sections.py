@@ -326,6 +326,16 @@ class QuantizationConfig:
         flag="--calibration-seed",
         advanced=True,
     )
+    block_steps: int = setting(
+        0,
+        "Block tuning steps",
+        "After quantizing, codes and scales of each block are trained together for so many steps, to give what the "
+        "block gave in full precision; helps at 2 and 3 bits. 0: none.",
+        minimum=0,
+        maximum=10_000,
+        flag="--block-steps",
+        advanced=True,
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dqf.models.device import autocast
 from dqf.quant.products import second_moments
@@ -188,9 +189,43 @@ class Blocks:
         for at in range(len(self._hidden)):
             self._hidden[at] = self._run(index, at)
 
-    def _run(self, index: int, at: int) -> Any:
+    @property
+    def hidden(self) -> list[Tensor]:
+        """The kept hidden states, float (rows, length, width) per batch."""
+        return list(self._hidden)
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """Which positions are real, bool (rows, length) per batch."""
+        return self._masks
+
+    def run(self, index: int, at: int, hidden: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return float32 outputs of a block for other hidden states of a batch.
+
+        Args:
+            index: of the block.
+            at: number of the batch.
+            hidden: float (rows, length, width).
+            weights: weights to use in place of the block's, by layer name within it; gradients flow into them.
+        """
+        call = self._call(index, at)
+        block = self._stack[index]
+        with autocast(hidden.device):
+            if weights is None:
+                out = block(hidden, *call.args, **call.kwargs)
+            else:
+                args, kwargs = _plain(call.args), _plain(call.kwargs)
+                own = dict((*block.named_parameters(), *block.named_buffers()))
+                tensors = {**_plain(own), **{f"{name}.weight": weight for name, weight in weights.items()}}
+                out = functional_call(block, tensors, (hidden, *args), kwargs)
+        return (out[0] if isinstance(out, tuple) else out).float()
+
+    def _call(self, index: int, at: int) -> _Call:
         calls = self._calls[at]
-        call = calls[index] if len(calls) > 1 else calls[0]
+        return calls[index] if len(calls) > 1 else calls[0]
+
+    def _run(self, index: int, at: int) -> Any:
+        call = self._call(index, at)
         try:
             with autocast(self._hidden[at].device):
                 out = self._stack[index](self._hidden[at], *call.args, **call.kwargs)
@@ -254,6 +289,17 @@ class InputSampler:
                 raise Stop
 
         return hook
+
+
+def _plain(value: Any) -> Any:
+    """Return a value whose tensors may take part in a backward pass: those made in inference mode may not."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, tuple):
+        return tuple(_plain(one) for one in value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
 
 
 def _alike(one: _Call, other: _Call) -> bool:

@@ -19,6 +19,7 @@ from dqf.models.device import autocast
 from dqf.models.loading import layer_stack
 from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
+from dqf.quant.block_tuning import BlockTuner
 from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
 from dqf.quant.qparams import QuantizedWeight
 from dqf.quant.receipts import LayerReceipt
@@ -88,11 +89,16 @@ def _carry_out(
     if stack and calibration:
         with work.block(0):
             blocks = Blocks(model, layer_stack(model)[1], calibration)
+    tuner = BlockTuner(blocks, work.block_steps) if blocks is not None and work.block_steps else None
     for index, names in enumerate(stack):
         with work.block(index):
             if blocks is None:
                 work.quantize(names, None)
                 continue
+            originals = {}
+            if tuner is not None:
+                tuner.look_ahead(index)
+                originals = {name: work.linear(name).weight.float().clone() for name in names}
             found = blocks.inputs_of(index, {name: work.linear(name) for name in names})
             readers: dict[int, list[str]] = {}
             for name, inputs in found.items():
@@ -100,6 +106,8 @@ def _carry_out(
             for group in readers.values():
                 work.quantize(group, found[group[0]])
             work.quantize([name for name in names if name not in found], None)
+            if tuner is not None:
+                work.tune(index, names, originals, found, tuner)
             blocks.advance(index)
     for name in rest:
         layer = work.linear(name)

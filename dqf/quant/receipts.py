@@ -26,6 +26,8 @@ class LayerReceipt:
         error_rtn: the same for round-to-nearest.
         error_of: `output` (of the layer, on its calibration inputs) or `weight` (where there are none).
         fallback: why the chosen quantizer's result was not kept; empty if it was.
+        block_error_before, block_error: relative squared error of the outputs of the layer's whole block before and
+            after it was tuned (`dqf.quant.block_tuning`); None where it was not.
     """
 
     name: str
@@ -40,6 +42,8 @@ class LayerReceipt:
     error_rtn: float
     error_of: str
     fallback: str
+    block_error_before: float | None = None
+    block_error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

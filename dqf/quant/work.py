@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dqf.errors import UserError
 from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
+from dqf.quant.block_tuning import BlockTuner
 from dqf.quant.calibration import LayerInputs
 from dqf.quant.qparams import Granularity, QuantizedWeight
 from dqf.quant.receipts import LayerReceipt, signal, squared_error
@@ -31,17 +32,24 @@ class Method:
         options: its own config.
         granularity: bits, group size, symmetry where `bits_of` says nothing else.
         bits_of: bits of single layers by name (mixed precision).
+        block_steps: steps of tuning each block's codes and scales together afterwards; 0 is none.
     """
 
     entry: Entry
     options: Any
     granularity: Granularity
     bits_of: Mapping[str, int] | None = None
+    block_steps: int = 0
 
     def granularity_of(self, name: str) -> Granularity:
         """Return how finely a layer is quantized."""
         bits = (self.bits_of or {}).get(name, self.granularity.bits)
         return Granularity(bits, self.granularity.group_size, self.granularity.symmetric)
+
+
+def local_name(name: str, index: int) -> str:
+    """Return a layer's name within its block: `model.layers.3.mlp.up_proj` -> `mlp.up_proj`."""
+    return name.partition(f".{index}.")[2]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class Work:
         self._tied: set[str] = set()
         self._total = 0
         self._by_engine: dict[str, QuantizedWeight] = {}
+
+    @property
+    def block_steps(self) -> int:
+        """Steps of tuning each block."""
+        return self._method.block_steps
 
     def block(self, index: int) -> contextlib.AbstractContextManager[None]:
         """Have a block in memory, if it is not there anyway."""
@@ -109,6 +122,42 @@ class Work:
         for name, tensor in made.replaced.items():
             parameters[name].data.copy_(tensor)
         self._by_engine = made.weights
+
+    def tune(
+        self,
+        index: int,
+        names: Sequence[str],
+        originals: Mapping[str, Tensor],
+        inputs: Mapping[str, LayerInputs],
+        tuner: BlockTuner,
+    ) -> None:
+        """Tune the layers of a block together and keep what that made of them.
+
+        Args:
+            index: of the block.
+            names: of its linear layers.
+            originals: their weights before they were quantized.
+            inputs: what they were calibrated on.
+            tuner: has looked at the block before.
+        """
+        inside = {name: local_name(name, index) for name in names if f"{name}.weight" in self.weights}
+        weights = {local: self.weights[f"{name}.weight"] for name, local in inside.items()}
+        tuned = tuner.tune(index, weights, {local: originals[name] for name, local in inside.items()})
+        for name, local in inside.items():
+            self.weights[f"{name}.weight"] = tuned.weights[local]
+            self.linear(name).weight.copy_(tuned.weights[local].dequantize())
+        for at, receipt in enumerate(self.receipts):
+            name = receipt.name.removesuffix(".weight")
+            if name not in inside:
+                continue
+            hessian = inputs[name].hessian if name in inputs else None
+            error = squared_error(originals[name], tuned.weights[inside[name]], hessian)
+            self.receipts[at] = replace(
+                receipt,
+                error=error / signal(originals[name], hessian),
+                block_error_before=tuned.before,
+                block_error=tuned.after,
+            )
 
     def done(self) -> None:
         """Report the end."""

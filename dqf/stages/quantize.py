@@ -86,7 +86,7 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
         # Also for methods that need none: receipts compare outputs, and INT8 runtimes need input ranges.
         calibration = _calibration(context, source.model, student.folder / "tokenizer.json")
         plan = _plan(context, student.folder, granularity, scope, calibration, form) if form.mixed else None
-        method = Method(quantizer, context.config.quantizer_options(), granularity, plan)
+        method = Method(quantizer, context.config.quantizer_options(), granularity, plan, config.block_steps)
         if quantizer.facts.get("engine"):  # wants the whole model
             model = _load(student.folder, context.device)
             weights, receipts = quantize_model(model, method, calibration, context.reporter, scope)
@@ -112,8 +112,11 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
         }
 
     # Of the other bit-widths in the launch nothing depends; of an own file its content decides, not its name.
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in BUDGETS}
+    if not config.block_steps:
+        del settings["block_steps"]  # keys, and so cached files, stay as they were before there was tuning
     facts = {
-        **{name: value for name, value in dataclasses.asdict(config).items() if name not in BUDGETS},
+        **settings,
         **dataclasses.asdict(form),
         "calibration_sha256": calibration_fingerprint(config, context.settings),
         **context.data_facts(),

@@ -30,6 +30,9 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table["RTN error (%)"] = 100 * frame["error_rtn"]
     table["× RTN"] = frame["ratio"]
     table["Error of"] = frame["error_of"]
+    if frame["block_error"].notna().any():
+        table["Block error (%)"] = 100 * frame["block_error"]
+        table["Before tuning (%)"] = 100 * frame["block_error_before"]
     table["Fallback"] = frame["fallback"]
     if frame["seconds"].notna().any():
         table["Time (s)"] = frame["seconds"]

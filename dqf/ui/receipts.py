@@ -35,6 +35,8 @@ NUMBERS = (
     "calibration_tokens",
     "error",
     "error_rtn",
+    "block_error_before",
+    "block_error",
     "seconds",
 )
 
@@ -83,8 +85,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per layer, in the order of the receipt.
 
     Columns: name, kind, method, error_of, fallback (text, empty if not known); bits, group_size, params,
-    calibration_tokens, error, error_rtn, seconds (NaN if not known); symmetric (bool or
-    None); depth (NaN outside the stack of transformer layers), role, label, column (depth, -1 before the
+    calibration_tokens, error, error_rtn, block_error_before, block_error, seconds (NaN if not known); symmetric
+    (bool or None); depth (NaN outside the stack of transformer layers), role, label, column (depth, -1 before the
     stack, one more than the last after it), ratio (error / error_rtn), outcome.
     """
     frame = pd.DataFrame({"name": [_text(row["name"]) for row in rows]}, dtype=object)
@@ -195,6 +197,8 @@ def _outcome(row: Mapping[Any, Any]) -> str:
         if "larger error" in row["fallback"]:
             return LOST
         return BY_DESIGN if row["kind"] == "embedding" else FELL_BACK
+    if row["block_error"] < row["block_error_before"]:
+        return KEPT  # its whole block is nearer to full precision: what the layer alone loses others make up for
     return LOST if row["error"] > row["error_rtn"] * (1 + 1e-9) else KEPT
 
 
