@@ -17,6 +17,7 @@ PAGES = {
     "compare": "Compare",
     "scenarios": "Scenarios",
     "playground": "Playground",
+    "reports": "Reports",
     "sql": "SQL",
 }
 
