@@ -26,16 +26,22 @@ def sliders(variants: pd.DataFrame) -> Budget:
         with columns[1]:
             latency = _slider("Slowest answer, p50 (ms)", LATENCY, variants, "max_ms")
         with columns[2]:
-            loss = st.select_slider(
-                "Allowed loss (percentage points)",
-                TOLERANCES,
-                value=2.0,
-                format_func=lambda value: NO_LIMIT if value == NONE else str(value),
-                key="within",
-                bind="query-params",
-                help="Of score, below the teacher of the same run and task.",
-            )
-    return Budget(size / SIZE.scale, latency / LATENCY.scale, float(loss) / 100)
+            loss = loss_slider()
+    return Budget(size / SIZE.scale, latency / LATENCY.scale, loss)
+
+
+def loss_slider() -> float:
+    """Render the limit on the score and return it as a share."""
+    loss = st.select_slider(
+        "Allowed loss (percentage points)",
+        TOLERANCES,
+        value=2.0,
+        format_func=lambda value: NO_LIMIT if value == NONE else str(value),
+        key="within",
+        bind="query-params",
+        help="Of score, below the teacher of the same run and task.",
+    )
+    return float(loss) / 100
 
 
 def answer(shown: pd.DataFrame, x: Axis, budget: Budget) -> Choice | None:

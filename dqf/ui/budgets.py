@@ -124,7 +124,7 @@ def sentence(choice: Choice | None, budget: Budget) -> str:
         return "no verified variant is shown here; change the filters."
     row = choice.row
     if choice.fits:
-        return _figures(row) + _doubt(row, budget)
+        return _figures(row) + doubt(row, budget)
     return f"no variant fits; the closest is {row['label']}: it misses {joined(_missed(choice, budget))}."
 
 
@@ -184,7 +184,7 @@ def _figures(row: Mapping[str, Any]) -> str:
     )
 
 
-def _doubt(row: Mapping[str, Any], budget: Budget) -> str:
+def doubt(row: Mapping[str, Any], budget: Budget) -> str:
     """Say so if the interval of the retention reaches below what the score's limit asks for."""
     low, teacher = row.get("retention_ci95_low"), row["teacher_score"]
     if budget.loss == NONE or not (fmt.known(low) and fmt.known(teacher)) or low * teacher >= teacher - budget.loss:

@@ -15,7 +15,9 @@ PAGES = {
     "runs": "Runs",
     "frontier": "Frontier",
     "compare": "Compare",
+    "scenarios": "Scenarios",
     "playground": "Playground",
+    "reports": "Reports",
     "sql": "SQL",
 }
 

@@ -1,0 +1,26 @@
+"""Reports: one click gives the chosen rows as a self-contained HTML file, PDF, CSV or parquet."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dqf.ui import components, navigation, report_view
+
+studio, _ = components.start_page("Reports", "Take the figures along: what was measured, and how to repeat it.")
+variants = studio.variants()
+if variants.empty:
+    components.empty_state(
+        ":material/summarize:",
+        "No variant has been measured yet; a report needs rows.",
+        lambda: navigation.LAUNCH.link("Set up a launch"),
+    )
+    st.stop()
+rows, loss = report_view.choose(variants)
+if rows.empty:
+    components.empty_state(
+        ":material/summarize:", "The basket is empty.", lambda: navigation.FRONTIER.link("Choose on the frontier")
+    )
+    st.stop()
+report = report_view.put_together(studio, rows, loss)
+report_view.downloads(report)
+report_view.preview(report)

@@ -1,0 +1,181 @@
+"""Reports: complete, self-contained, escaped, and enough to make the rows again."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+
+import pandas as pd
+import pypdf
+import pytest
+
+from dqf.config import RunConfig
+from dqf.settings import Settings
+from dqf.store import queries
+from dqf.store.db import Store
+from dqf.store.ingest import sync
+from dqf.ui import comparisons, frames, report_content, report_html, report_pdf, report_view
+from tests.support.example_runs import write_example_run
+
+EVIL = "<img src=https://example.org/x.png onerror=alert(1)>"
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def report_of(tmp_path, *runs, change=None) -> report_content.Report:
+    for run in runs:
+        if change:
+            result = json.loads((run / "result.json").read_text())
+            change(result)
+            (run / "result.json").write_text(json.dumps(result))
+    store = Store.open(Settings(tmp_path, (), (), 1))
+    try:
+        sync(store, Settings(tmp_path, (), (), 1))
+        rows = frames.derive(queries.variants(store))
+        scored = [
+            comparisons.from_frame(
+                f"{row['run_id']}/{row['variant_id']}",
+                row["task"],
+                row["metric"],
+                queries.predictions(store, row["run_id"], row["variant_id"]),
+            )
+            for row in rows.to_dict("records")
+        ]
+    finally:
+        store.close()
+    pairs, resampled = [], {}
+    for group in comparisons.groups(scored):
+        teacher = next(one.key for one in group if one.key.endswith("/teacher"))
+        own = [one for one in group if one.key.split("/")[0] == teacher.split("/")[0]]
+        pairs += comparisons.pairs([own], teacher)
+        resampled |= dict.fromkeys((one.key for one in own), comparisons.resample(own, 200))
+    results = {run.name: json.loads((run / "result.json").read_text()) for run in runs}
+    return report_content.build(rows, results, comparisons.compare_pairs(pairs, resampled), now=NOW)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_example_run(tmp_path / "runs", bits=(8, 4))
+
+
+def test_it_states_everything_that_a_figure_needs(tmp_path, run):
+    report = report_of(tmp_path, run)
+    text = report_html.render(report).decode()
+    facts = dict(report.runs[0].facts)
+    assert facts["Hardware"].startswith("Example CPU, 2 cores, 16.0\u00a0GB memory, 2 threads")
+    assert facts["Versions"].startswith("DQF Studio 0.1.0, torch 2.13.0, ")
+    assert "a" * 64 in facts["Data"]
+    assert facts["Seeds"].startswith("students 0")
+    for value in (
+        *facts,
+        "Example CPU",
+        "torch 2.13.0",
+        "0" * 40,
+        "a" * 64,
+        f"{run.name}-config.json",
+        "95 % interval",
+    ):
+        assert value in text
+    assert len(report.table) == 7
+    assert report.table["Score"].str.contains(r"\[.+, .+\]").all()
+    assert report.table["n"].eq("400").all()
+    assert len(report.differences) == 6
+    assert len(report.advice) == 4
+
+
+def test_its_config_makes_the_same_run_again(tmp_path, run):
+    report = report_of(tmp_path, run)
+    kept = RunConfig.from_dict(json.loads(report.runs[0].config))
+    assert kept == RunConfig.from_dict(json.loads((run / "config.json").read_text()))
+    assert report.runs[0].command == f"python -m dqf run --config {run.name}-config.json"
+
+
+def test_the_html_file_asks_nobody_for_anything(tmp_path, run):
+    text = report_html.render(report_of(tmp_path, run)).decode()
+    head = text[: text.index("<script")]
+    assert "default-src 'none'" in head
+    assert "connect-src" not in head
+    outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"(src|href|url)\s*[=(]", outside)
+    assert text.count("Plotly.newPlot(") >= 4
+    assert "sendDataToCloud" not in outside
+
+
+def test_outside_names_are_escaped(tmp_path, run):
+    def change(result):
+        for row in result["variants"][1:]:
+            row["variant"] = EVIL
+        result["environment"]["cpu"] = EVIL
+        result["task"]["note"] = EVIL
+
+    report = report_of(tmp_path, run, change=change)
+    text = report_html.render(report).decode()
+    assert "<img" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    drawn = re.findall(r"Plotly\.newPlot\(.*?</script>", text, flags=re.DOTALL)
+    assert drawn
+    assert not any("<img" in one for one in drawn)
+    assert report_pdf.render(report).startswith(b"%PDF-")
+
+
+def test_the_pdf_holds_the_same_words(tmp_path, run):
+    report = report_of(tmp_path, run)
+    document = pypdf.PdfReader(io.BytesIO(report_pdf.render(report)))
+    text = " ".join(" ".join(page.extract_text().split()) for page in document.pages)
+    for value in (
+        "Student-DQF 4-bit GPTQ",
+        "Example CPU",
+        "torch 2.13.0",
+        f"{run.name}-config.json",
+        "no difference shown",
+    ):
+        assert value in text
+    assert '"group_size": ' in text
+    assert document.metadata is not None
+    assert document.metadata.title == f"DQF Studio report: {report.title}"
+    assert not any("/Annots" in page for page in document.pages)
+
+
+def test_long_and_foreign_names_do_not_break_the_pdf(tmp_path, run):
+    def change(result):
+        result["environment"]["cpu"] = "Проц" * 200
+        result["variants"][2]["variant"] = "x" * 300
+        result["task"]["note"] = "漢字 🎉 \u202e"
+
+    assert report_pdf.render(report_of(tmp_path, run, change=change)).startswith(b"%PDF-")
+
+
+def test_rows_for_machines_hold_base_units_and_provenance(tmp_path, run):
+    report = report_of(tmp_path, run)
+    frame = pd.read_parquet(io.BytesIO(report_view._parquet(report)))
+    assert len(frame) == 7
+    result = json.loads((run / "result.json").read_text())
+    assert frame["size_bytes"].tolist() == [row["size_bytes"] for row in result["variants"]]
+    assert frame["weights_sha256"].tolist() == [row["weights_sha256"] for row in result["variants"]]
+    assert set(frame["data_sha256"]) == {"a" * 64}
+    assert set(frame["packages"]) == {"torch 2.13.0, transformers 5.23.0, openvino 2026.4.1"}
+    assert json.loads(frame["config_json"].iloc[0]) == result["config"]
+    assert "run_dir" not in frame
+    again = pd.read_csv(io.StringIO(report_content.machine_rows(report).to_csv(index=False)))
+    assert again["latency_ms_p50"].tolist() == frame["latency_ms_p50"].tolist()
+
+
+def test_several_runs_are_told_apart_and_warned_of(tmp_path, run):
+    other = write_example_run(tmp_path / "runs", task="sst2", bits=(2,), seed=3, age_seconds=50)
+    report = report_of(tmp_path, run, other)
+    assert report.file_stem.endswith("-and-1-more")
+    assert len(report.runs) == 2
+    assert any("different runs" in note for note in report.notes)
+    assert any("different tasks" in note for note in report.notes)
+    assert report.advice.empty
+    assert report.table["Variant"].is_unique
+    assert len(report.differences) == 10
+    assert report_pdf.render(report).startswith(b"%PDF-")
+    assert f"Run {other.name}: rows 1, 2, 3, 4, 5" in report_html.render(report).decode()
+
+
+def test_a_run_without_its_result_still_gives_a_report(tmp_path, run):
+    report = report_of(tmp_path, run)
+    bare = report_content.build(report.variants, {}, pd.DataFrame(), now=NOW)
+    assert report_html.render(bare)
+    assert report_pdf.render(bare).startswith(b"%PDF-")
