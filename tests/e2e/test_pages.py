@@ -15,6 +15,7 @@ PAGES = {
     "runs": "Runs",
     "frontier": "Frontier",
     "compare": "Compare",
+    "findings": "Findings",
     "sql": "SQL",
 }
 
