@@ -49,6 +49,7 @@ def filter_controls(variants: pd.DataFrame) -> tuple[Filters, float]:
             "Method",
             frames.options(variants, "kind"),
             selection_mode="multi",
+            format_func=fmt.plain,
             key="method",
             bind="query-params",
             wrap=True,
@@ -61,6 +62,7 @@ def filter_controls(variants: pd.DataFrame) -> tuple[Filters, float]:
             "Quantizer",
             frames.options(variants, "method"),
             selection_mode="multi",
+            format_func=fmt.plain,
             key="quantizer",
             bind="query-params",
         )
