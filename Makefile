@@ -2,6 +2,7 @@
 # make test   lint, types and all tests
 # make app    the app alone
 # make stop   stop the app that `make demo` left running
+# make audit  known vulnerabilities of the dependencies
 # make doctor is this machine fit, and what to do if not
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo app stop test lint types unit slow browser doctor clean
+.PHONY: demo app stop test lint types unit slow browser doctor audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dqf.demo
@@ -32,6 +33,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# Known vulnerabilities of what is installed; needs the network.
+audit: $(VENV)/.installed-dev
+	@$(BIN)/python .ci/audit
 
 browser:
 	@sh .ci/browser

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 ROOT = Path(__file__).resolve().parent
@@ -42,8 +43,9 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 from dqf.ui.downloads import routes  # noqa: E402
+from dqf.ui.guard import Guard  # noqa: E402
 
-app = st.App(ROUTER, lifespan=lifespan, routes=routes())
+app = st.App(ROUTER, lifespan=lifespan, routes=routes(), middleware=[Middleware(Guard)])
 
 if get_script_run_ctx() is not None:  # run as a script (AppTest): the app object would show nothing
     runpy.run_path(str(ROUTER), run_name="__main__")

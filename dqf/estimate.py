@@ -24,7 +24,7 @@ OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
 QUANTIZE_S_PER_PARAM = 2.5e-7
 RUNTIME_BYTES = 700_000_000
-CALIBRATION_ROWS = 16
+CALIBRATION_ROWS = 32
 """Texts of a calibration batch, which block tuning takes one of per step."""
 PADDING = 2.0
 """Tokens of the longest row of a batch of like lengths, in rows of average length; at most `max_length`."""

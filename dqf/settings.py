@@ -116,16 +116,22 @@ def confine(path: str | Path, roots: Iterable[Path], what: str, setting: str) ->
     """Return the resolved path if it exists inside one of `roots` (symlinks followed).
 
     Raises:
-        UserError: the path does not exist or leads outside every root.
+        UserError: the path does not exist, leads outside every root, or is no file or folder (a device, a pipe).
     """
     roots = tuple(roots)
-    resolved = Path(path).expanduser().resolve()
+    try:
+        resolved = Path(path).expanduser().resolve()
+        kind = "" if not resolved.exists() else "file" if resolved.is_file() or resolved.is_dir() else "other"
+    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, an unknown ~user, a loop of links
+        raise UserError(f"{what} must be a path of this system: got {str(path)[:80]!r}; check the spelling.") from None
     if not any(resolved == root or root in resolved.parents for root in roots):
         allowed = ", ".join(str(root) for root in roots) or "none"
         raise UserError(
             f"{what} must lie inside an allowed folder ({allowed}): got {path}; "
             f"move it there or add its folder to `{setting}`."
         )
-    if not resolved.exists():
+    if not kind:
         raise UserError(f"{what} must exist: got {path}; check the spelling.")
+    if kind == "other":
+        raise UserError(f"{what} must be a file or a folder: got {path}, a device or pipe; choose another.")
     return resolved

@@ -19,6 +19,7 @@ from dqf.jobs.protocol import EventLog
 from dqf.jobs.reporter import FileReporter
 from dqf.jobs.worker import become_worker
 from dqf.progress import Reporter
+from dqf.redact import redact
 from dqf.settings import Settings, load_settings
 
 NICENESS = 10
@@ -67,7 +68,7 @@ def _attempt(job: Path, settings: Settings, reporter: FileReporter, maker: Maker
         if isinstance(error, UserError):
             return protocol.FAILED, str(error)
         with (job / "worker.log").open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
+            log.write(redact(traceback.format_exc()))
         return protocol.FAILED, _describe(error)
 
 

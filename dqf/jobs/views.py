@@ -11,6 +11,7 @@ from typing import Any
 
 from dqf.jobs import protocol
 from dqf.jobs.history import DONE, RUNNING, WAITING, History, StageHistory, read_history
+from dqf.redact import redact
 
 STALLED_AFTER_S = 60.0
 INTERRUPTED_ERROR = (
@@ -128,7 +129,7 @@ def tail_log(run_dir: Path, lines: int = 200) -> str:
         with (run_dir / "worker.log").open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - 400 * lines))
-            text = file.read().decode("utf-8", errors="replace")
+            text = redact(file.read().decode("utf-8", errors="replace"))
     except OSError:
         return ""
     rows = [row.rstrip("\r").rsplit("\r", 1)[-1] for row in text.split("\n")]

@@ -26,6 +26,7 @@ from dqf.jobs.claims import claim
 from dqf.jobs.protocol import EventLog
 from dqf.jobs.reporter import FileReporter, Listener
 from dqf.progress import Reporter
+from dqf.redact import redact
 from dqf.settings import Settings, load_settings
 
 Pipeline = Callable[[RunConfig, Path, Settings, Reporter], Any]
@@ -95,7 +96,7 @@ def _attempt(run_dir: Path, settings: Settings, reporter: FileReporter, pipeline
         if reporter.cancel_requested():  # a signal to the group also ends subprocesses the pipeline waits for
             return protocol.CANCELLED, ""
         with (run_dir / "worker.log").open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
+            log.write(redact(traceback.format_exc()))
         return protocol.FAILED, describe_failure(error)
     if not (run_dir / "result.json").is_file():
         return protocol.FAILED, "the pipeline ended without a result: this is a bug, please report it with the log."

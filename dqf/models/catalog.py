@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dqf.errors import UserError, did_you_mean
+from dqf.models.safety import refuse_unsafe_model
 from dqf.settings import Settings, confine
 
 TEACHER_LAYERS = "teacher-layers"
@@ -227,27 +228,6 @@ def local_model_path(source: str, settings: Settings) -> Path | None:
     return None
 
 
-def refuse_unsafe_weights(folder: Path) -> None:
-    """Refuse pickle weights and remote code in a model folder.
-
-    Raises:
-        UserError: the folder has no safetensors file, or its config asks for code of its own.
-    """
-    config = _read_config(folder)
-    if config.get("auto_map"):
-        raise UserError(
-            f"a model may not bring code of its own (`auto_map` in config.json): {folder.name} does; "
-            "use an architecture that transformers ships."
-        )
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"})
-        got = f"only {pickles[0]}, a pickle that can run code" if pickles else "none"
-        raise UserError(
-            f"weights must be safetensors: {folder.name} has {got}; convert them with `save_pretrained` "
-            "(safetensors is its default)."
-        )
-
-
 def read_shape(source: str, settings: Settings) -> ModelShape | None:
     """Return the shape of a starter or local model, None for a hub id (known only once it is fetched).
 
@@ -261,7 +241,7 @@ def read_shape(source: str, settings: Settings) -> ModelShape | None:
         return starter(source.removeprefix("starter:")).shape
     if not (path / "config.json").is_file():
         raise UserError(f"a model folder must hold config.json: got {source}; save the model with `save_pretrained`.")
-    refuse_unsafe_weights(path)
+    refuse_unsafe_model(path, settings.model_dirs)
     return shape_from_config(_read_config(path))
 
 

@@ -16,7 +16,8 @@ from transformers.utils import logging as transformers_logging
 
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
-from dqf.models.catalog import local_model_path, refuse_unsafe_weights
+from dqf.models.catalog import local_model_path
+from dqf.models.safety import refuse_unsafe_model
 from dqf.settings import Settings
 
 transformers_logging.set_verbosity_error()
@@ -63,7 +64,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
     """
     path = local_model_path(source, settings)
     if path is not None and path.is_dir() and not source.startswith("starter:"):
-        refuse_unsafe_weights(path)
+        refuse_unsafe_model(path, settings.model_dirs)
     torch.manual_seed(seed)
     try:
         if path is not None and path.suffix == ".gguf":

@@ -5,7 +5,6 @@ Streamlit's own download button would keep the whole file in memory.
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from dqf.exporting.package import Package, package_of_artifact, package_of_expor
 from dqf.exporting.places import variant_of
 from dqf.jobs import protocol
 from dqf.settings import load_settings
+from dqf.ui import login
 
 ARTIFACT = "dqf"
 """Stands for the packed artifact itself among the formats."""
@@ -44,8 +44,8 @@ def _base() -> str:
 
 def _download(request: Request) -> Response:
     """Send a zip; a plain function, so that it runs in a thread and no page waits for the disk."""
-    if not _known_host(request.url.hostname or ""):
-        return PlainTextResponse("this host is not one of `server.allowedHosts`.", 403)
+    if not login.request_may_enter(request):
+        return PlainTextResponse("sign in on any page first; downloads need it too.", 401)
     run_id, variant_id, name = (request.path_params[part] for part in ("run_id", "variant_id", "name"))
     try:
         package = find_package(run_id, variant_id, name)
@@ -54,7 +54,6 @@ def _download(request: Request) -> Response:
     headers = {
         "Content-Disposition": f'attachment; filename="{run_id}-{package.folder.name}.zip"',
         "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     size = zip_size_bytes(package)
     if size is not None:
@@ -89,9 +88,3 @@ def _run_dir(roots: tuple[Path, ...], run_id: str) -> Path:
             if (root / run_id / "config.json").is_file():
                 return root / run_id
     raise UserError(f"a run must exist to be downloaded from: got {run_id!r}; the page Runs lists them.")
-
-
-def _known_host(host: str) -> bool:
-    """Hold a foreign page that points a name of its own at this machine off, as Streamlit does for its socket."""
-    allowed = st.get_option("server.allowedHosts") or ["*"]
-    return any(fnmatch(host.lower(), str(one).strip().lower()) for one in allowed)

@@ -26,6 +26,7 @@ PARTS_HELP = {
     "interaction": "What quantization costs the distilled student more than the plain one: negative where "
     "distillation protects.",
 }
+OWNERS = ("task", "teacher", "student")
 METHODS = {"full": "Full fine-tuning", "lora": "LoRA"}
 
 
@@ -263,8 +264,14 @@ def _outcome(low: float, high: float) -> str:
 
 
 def setting_title(path: str) -> str:
-    """Return a readable name of a setting: `distillation.options.temperature` -> `Temperature`."""
+    """Return a readable name of a setting: `distillation.options.temperature` -> `Temperature`.
+
+    Settings that teacher, student or task have of their own kind name whose they are: `Student tuning`.
+    """
     words = path.rsplit(".", 1)[-1].replace("_", " ").strip()
+    section = path.partition(".")[0]
+    if words and section != path and section in OWNERS:
+        words = f"{section} {words}"
     return words[:1].upper() + words[1:] if words else path
 
 

@@ -6,6 +6,7 @@ MB means 1e6 bytes. The minus sign and × are the typographic ones.
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -117,6 +118,11 @@ def moment(value: Any) -> str:
         return UNKNOWN
     utc = value.astimezone(UTC) if value.tzinfo else value
     return f"{utc:%Y-%m-%d %H:%M}"
+
+
+def plain(text: Any) -> str:
+    """Return a text so that Markdown shows it as it is: labels of pills are Markdown, and its images are fetched."""
+    return re.sub(r"([\\`*_\[\]<>#~:$&])", r"\\\1", str(text))
 
 
 def bits(value: Any) -> str:

@@ -35,6 +35,7 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
             "Method",
             frames.options(variants, "kind"),
             selection_mode="multi",
+            format_func=fmt.plain,
             key="method",
             bind="query-params",
             wrap=True,
@@ -43,6 +44,7 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
             "Quantizer",
             frames.options(variants, "method"),
             selection_mode="multi",
+            format_func=fmt.plain,
             key="quantizer",
             bind="query-params",
         )

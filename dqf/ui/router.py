@@ -14,13 +14,16 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dqf.ui import navigation  # noqa: E402
+from dqf.ui import login, navigation  # noqa: E402
 
 
 def main() -> None:
     """Set up the frame and run the page of the address."""
     st.set_page_config(page_title="DQF Studio", page_icon=str(navigation.ICON), layout="wide")
     st.logo(str(navigation.ICON), size="large", link=None)
+    if not login.gate():
+        return
+    login.sign_out()
     pages = [
         st.Page(place.path, title=place.title, icon=place.icon, url_path=place.url_path, default=place.url_path == "")
         for place in navigation.PLACES

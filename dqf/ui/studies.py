@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _PART = {
     "notes": list,
 }
 _FIGURES = ("system", "variant", "bits", "score", "teacher_score", "retention", "compression_ratio", "tasks")
+_BITS = re.compile(r"(mixed)?\d+(\.\d+)?")
 _VERDICT = ("hypothesis", "bits", "verdict", "effect", "low", "high", "p_value", "p_holm", "unit", "sentence")
 
 
@@ -110,6 +112,9 @@ def checked(summary: Any, name: str) -> Mapping[str, Any]:
             for key in _FIGURES:
                 if key not in row:
                     raise UserError(_lacks(name, f"variants.{key}"))
+        for name_of_bits in (*part["bits"], *(row["bits"] for row in part["variants"])):
+            if not _BITS.fullmatch(str(name_of_bits)):
+                raise UserError(f"a bit-width must be a number or mixed3.5: {name} has {str(name_of_bits)[:40]!r}.")
         for row in (one for group in part["verdicts"].values() for one in group):
             for key in _VERDICT:
                 if key not in row:

@@ -103,7 +103,7 @@ def energy_note(variants: pd.DataFrame) -> str:
     assumed = " or ".join(f"{one:g}" for one in watts)
     return (
         f"Energy marked estimated is processor time of the serving process times an assumed {assumed} W per busy core "
-        "(`DQF_WATTS_PER_CORE`): good for comparing variants, not for a power bill."
+        "(DQF_WATTS_PER_CORE): good for comparing variants, not for a power bill."
     )
 
 

@@ -59,8 +59,8 @@ def app_server() -> Iterator[StartApp]:
     """
     servers: list[subprocess.Popen[bytes]] = []
 
-    def start(results_dir: Path, env: dict[str, str] | None = None) -> str:
-        port = _free_port()
+    def start(results_dir: Path, env: dict[str, str] | None = None, port: int = 0) -> str:
+        port = port or _free_port()
         results_dir.mkdir(parents=True, exist_ok=True)
         with (results_dir / "server.log").open("wb") as log:
             server = subprocess.Popen(
@@ -116,10 +116,13 @@ def empty_app(app_server: StartApp, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def context(context: BrowserContext) -> Iterator[BrowserContext]:
-    """Fail any test in which the browser asked another host for anything."""
+    """Fail any test in which the browser asked another host for anything, or our policy refused what a page needs."""
     asked: list[str] = []
+    refused: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
+    context.on("console", lambda line: refused.append(line.text) if "Content Security Policy" in line.text else None)
     yield context
+    assert refused == []
     outside = [url for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss") and not _local(url)]
     assert outside == []
 

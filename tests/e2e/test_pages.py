@@ -18,6 +18,7 @@ PAGES = {
     "scenarios": "Scenarios",
     "playground": "Playground",
     "reports": "Reports",
+    "findings": "Findings",
     "sql": "SQL",
 }
 

@@ -7,8 +7,9 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.evaluate.metrics import compute_metric
-from dqf.ui import finding_charts, paper, pays_chart, studies
+from dqf.ui import finding_charts, paper, pays_chart, studies, task_averages
 from dqf.ui import finding_tables as tables
+from dqf.ui import format as fmt
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
 
@@ -49,6 +50,33 @@ def test_task_rows_can_be_found_again_in_the_predictions(part, folder):
         assert row["n"] == mine["idx"].nunique()
     assert pd.isna(table.loc["stsb", "Lost"])
     assert tables.task_table(part, "student-dqf@3").empty
+
+
+def test_only_the_average_has_a_row_of_the_papers_and_it_is_labelled(part):
+    table = task_averages.averages(part, "student-dqf@2").set_index("Source")
+    found = tables.figures(part, "student-dqf@2")
+    assert table.loc["Measured", "Teacher"] == fmt.percent(found["teacher_score"])
+    assert table.loc["Measured", "Score"].startswith(f"{100 * found['score']:.1f}")
+    assert table.loc[paper.LABEL, ["Teacher", "Score", "Retention"]].tolist() == [
+        "85.2\u00a0%",
+        "81.3\u00a0%",
+        "95.4\u00a0%",
+    ]
+    assert task_averages.averages(part, "student-dqf@3").empty
+
+
+def test_the_matrix_of_scores_averages_its_own_rows(part):
+    matrix = task_averages.score_matrix(part).set_index("Variant")
+    assert len(matrix) == len(part["variants"])
+    assert list(matrix) == [*part["tasks"], "Average"]
+    np.testing.assert_allclose(matrix[part["tasks"]].mean(axis=1), matrix["Average"])
+
+
+def test_settings_of_teacher_and_student_say_whose_they_are():
+    paths = ("teacher.tuning", "student.tuning", "seed", "teacher.seed", "task.seed", "distillation.options.alpha")
+    titles = [tables.setting_title(path) for path in paths]
+    assert titles == ["Teacher tuning", "Student tuning", "Seed", "Teacher seed", "Task seed", "Alpha"]
+    assert tables.setting_title("quantization.group_size") == "Group size"
 
 
 def test_parts_of_the_loss_add_up_and_are_drawn_from_teacher_to_student(part):

@@ -1,0 +1,22 @@
+"""No secret in what is written down or shown: tokens, keys and passwords are replaced before."""
+
+from __future__ import annotations
+
+import os
+import re
+
+HIDDEN = "[hidden]"
+SHORTEST = 8
+_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"\bhf_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[A-Z0-9]{16}\b"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=Bearer )[A-Za-z0-9._~+/-]{12,}=*"
+)
+
+
+def redact(text: str) -> str:
+    """Return a text without what looks like a secret, and without the values of variables that are named like one."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST and value in text and _NAMES.search(name):
+            text = text.replace(value, HIDDEN)
+    return _SHAPES.sub(HIDDEN, text)
