@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dqf.ui import basket, frames, navigation, variant_table
+from dqf.ui import format as fmt
 from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
 from dqf.ui.budgets import Budget, Choice, limit_on
 from dqf.ui.charts import CONFIG
