@@ -9,10 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dqf.artifacts import Artifact
+from dqf.artifacts import WEIGHTS, Artifact
 from dqf.exporting.licences import data_licence, hub_id, model_licence
 from dqf.jobs.protocol import read_json
 from dqf.registry import Entry
+
+ARTIFACT_CODE = """
+from pathlib import Path
+
+import numpy as np
+
+from dqf.artifacts import open_artifact
+from dqf.data.encode import Encoder
+from dqf.data.tasks import Examples
+from dqf.registry import get
+
+folder = Path(".")  # this folder
+artifact = open_artifact(folder)  # compares the hashes
+encode = Encoder(folder / "tokenizer.json", artifact.manifest["max_length"])
+model = get("runtime", "{runtime}").target(artifact, threads=1, device="cpu")
+encoded = encode(Examples(("a text to classify",), None, np.zeros(1)))
+logits = model.logits(encoded.batch([0], artifact.manifest["pad_id"]))
+print(logits)
+"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +72,9 @@ def model_card(artifact: Artifact, entry: Entry, record: Mapping[str, Any], code
         origin: how the artifact came about.
     """
     parts = [
-        _header(artifact, entry, origin),
+        _header(artifact, entry.facts["library"], entry.name, origin),
         f"# {origin.variant_id or artifact.folder.name}, {entry.title}\n",
-        _summary(artifact, entry),
+        _summary(artifact, entry.summary),
         _making(artifact, origin),
         _scores(origin),
         _receipt(artifact),
@@ -67,13 +86,44 @@ def model_card(artifact: Artifact, entry: Entry, record: Mapping[str, Any], code
     return "\n".join(part for part in parts if part)
 
 
-def _header(artifact: Artifact, entry: Entry, origin: Origin) -> str:
+def artifact_card(artifact: Artifact, origin: Origin) -> str:
+    """Return the card of a packed artifact itself, in the same form."""
+    row = origin.variant()
+    code = ARTIFACT_CODE.format(runtime=row.get("runtime") or "torch-fp32")
+    record = {
+        "source": {"weights_sha256": artifact.manifest["files"].get(WEIGHTS)},
+        "dqf_version": (origin.result.get("environment") or {}).get("dqf_version", ""),
+    }
+    seen = row.get("verification") or {}
+    fidelity = (
+        f"## Fidelity\n\nLoaded again in a fresh process by `{row.get('runtime')}`, its logits differed from the model "
+        f"in memory by {seen['relative_l2_error']:.2e} (relative L2, {seen.get('n')} texts) and agreed in "
+        f"{seen['argmax_agreement']:.1%} of the predictions.\n"
+        if row.get("verified") and "relative_l2_error" in seen and "argmax_agreement" in seen
+        else ""
+    )
+    parts = [
+        _header(artifact, "dqf-studio", "dqf-artifact", origin),
+        f"# {origin.variant_id or artifact.folder.name}, packed artifact\n",
+        _summary(artifact, "What was measured: packed weights, tokenizer, topology and receipt."),
+        _making(artifact, origin),
+        _scores(origin),
+        _receipt(artifact),
+        fidelity,
+        f"## Load it\n\nWith DQF Studio installed:\n\n```python\n{code.strip()}\n```\n",
+        _again(record, origin),
+        _licences(origin),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _header(artifact: Artifact, library: str, name: str, origin: Origin) -> str:
     task = artifact.manifest.get("task") or {}
     method = [str(origin.variant().get("quantizer"))] if origin.variant().get("quantizer") else []
     lines: dict[str, Any] = {
-        "library_name": entry.facts["library"],
+        "library_name": library,
         "pipeline_tag": "text-classification",
-        "tags": ["dqf-studio", "knowledge-distillation", "quantization", entry.name, *method],
+        "tags": ["dqf-studio", "knowledge-distillation", "quantization", name, *method],
     }
     licence = model_licence(_source(origin, "student"))
     if licence:
@@ -91,13 +141,11 @@ def _header(artifact: Artifact, entry: Entry, origin: Origin) -> str:
     return f"---\n{body}\n---\n"
 
 
-def _summary(artifact: Artifact, entry: Entry) -> str:
+def _summary(artifact: Artifact, summary: str) -> str:
     manifest = artifact.manifest
     task = manifest.get("task") or {}
     labels = ", ".join(f"`{label}` ({at})" for at, label in enumerate(task.get("labels") or ()))
-    lines = [
-        f"{entry.summary} Made by DQF Studio from a measured artifact of {manifest['params'] / 1e6:.1f} M parameters."
-    ]
+    lines = [f"{summary} Made by DQF Studio from a measured artifact of {manifest['params'] / 1e6:.1f} M parameters."]
     if labels:
         lines.append(f"\nClasses, in the order of the logits: {labels}.")
     return "\n".join(lines) + "\n"
@@ -205,7 +253,7 @@ def _again(record: Mapping[str, Any], origin: Origin) -> str:
         lines.append(
             f"Run `{origin.run_id}`, seed {origin.config.get('seed')}; its config goes into "
             "`python -m dqf run --config FILE`:\n"
-            f"\n```json\n{json.dumps(_public(origin.config), indent=1)}\n```"
+            f"\n```json\n{json.dumps(public(origin.config), indent=1)}\n```"
         )
     return "\n".join(lines) + "\n"
 
@@ -229,13 +277,13 @@ def _source(origin: Origin, section: str) -> str:
     source = str(part.get("model") or part.get("source") or "")
     if section == "student" and origin.variant().get("model"):
         source = str(origin.variant()["model"])
-    return str(_public(source))
+    return str(public(source))
 
 
-def _public(value: Any) -> Any:
+def public(value: Any) -> Any:
     """Return settings with only the names of this machine's folders and files."""
     if isinstance(value, Mapping):
-        return {key: _public(one) for key, one in value.items()}
+        return {key: public(one) for key, one in value.items()}
     if not isinstance(value, str):
         return value
     if value.startswith("file:"):

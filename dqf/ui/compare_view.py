@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import basket, frames, navigation, paper, task_chart, variant_table
+from dqf.ui import basket, frames, navigation, paper, report_view, task_chart, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, RETENTION, SCORE, SIZE
 from dqf.ui.charts import CONFIG, bars
@@ -62,6 +62,9 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
             mime="text/csv",
             icon=":material/download:",
             on_click="ignore",
+        )
+        navigation.REPORTS.link(
+            "Make a report", query={"of": report_view.BASKET, basket.PARAMETER: rows["key"].tolist()}
         )
         if rows["run_id"].nunique() == 1:
             navigation.RUNS.link("Take one elsewhere", ":material/ios_share:", {"run": str(rows["run_id"].iloc[0])})

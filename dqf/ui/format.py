@@ -77,6 +77,12 @@ def count(value: Any) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
+def plural(number: int, word: str) -> str:
+    """Return `1 file`, `3 files`."""
+    many = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{count(number)} {word if number == 1 else many}"
+
+
 def percent_interval(low: Any, high: Any) -> str:
     """Return a 95 % interval of a share, empty if it is not known."""
     return f"95 % CI {100 * low:.1f}–{100 * high:.1f} %" if known(low) and known(high) else ""

@@ -250,7 +250,7 @@ def memory(bench: Bench) -> None:
     used, budget = sum(loaded.values()), bench.manager.budget_bytes
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            f"{len(loaded)} {'models' if len(loaded) > 1 else 'model'} in memory, {fmt.size(used)} of "
+            f"{fmt.plural(len(loaded), 'model')} in memory, {fmt.size(used)} of "
             f"{fmt.size(budget)} for all sessions; what nobody asks for five minutes is closed.",
             width="content",
         )

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 import dqf
+from dqf.exporting.card import public
 from dqf.ui import budgets, scenarios
 from dqf.ui import format as fmt
 from dqf.ui.budgets import Budget
@@ -27,6 +28,10 @@ METHOD = (
     "retention: score over the teacher's, interval by paired bootstrap. Every verified figure comes from the "
     "artifact as it ships, loaded again in a fresh process."
 )
+
+
+LEFT_OUT = ("run_dir", "kind", "label", "method", "runtime_candidates_json")
+"""Columns that say nothing to others, or hold paths of this machine."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ def build(
 
 def machine_rows(report: Report) -> pd.DataFrame:
     """Return the rows for CSV and parquet: every figure in base units, and what it was measured on beside it."""
-    frame = report.variants.drop(columns=["run_dir", "kind", "label", "method"], errors="ignore").copy()
+    frame = report.variants.drop(columns=[*LEFT_OUT], errors="ignore").copy()
+    for name in ("teacher", "student", "model"):
+        frame[name] = frame[name].map(public)
     raw = {one.run_id: one.raw for one in report.runs}
     for name in next(iter(raw.values()), {}):
         frame[name] = [raw[run_id].get(name) for run_id in frame["run_id"]]
@@ -227,7 +234,7 @@ def _notes(rows: pd.DataFrame, ids: list[str], tasks: list[str]) -> tuple[str, .
 
 def _facts(run_id: str, result: Mapping[str, Any]) -> RunFacts:
     environment, task = _part(result, "environment"), _part(result, "task")
-    config, baseline = _part(result, "config"), _part(result, "baseline")
+    config, baseline = public(_part(result, "config")), public(_part(result, "baseline"))
     seeds = {
         "students": config.get("seed"),
         "teacher": _part(config, "teacher").get("seed"),

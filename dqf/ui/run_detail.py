@@ -172,6 +172,8 @@ def _results(studio: Studio, view: RunView) -> None:
     with st.container(horizontal=True):
         navigation.COMPARE.link("Compare these variants", query={"pick": keys})
         navigation.FRONTIER.link("See them on the frontier")
+        navigation.PLAYGROUND.link("Ask them something", query={"run": view.run_id})
+        navigation.REPORTS.link("Make a report", query={"run": view.run_id})
     receipt_view.of_run(studio, rows)
     export_view.show(studio, view.run_dir, rows)
 

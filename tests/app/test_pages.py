@@ -18,6 +18,7 @@ PAGES = {
     "scenarios": "Scenarios",
     "playground": "Playground",
     "reports": "Reports",
+    "shelf": "Shelf",
     "sql": "SQL",
 }
 

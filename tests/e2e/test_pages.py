@@ -19,6 +19,7 @@ PAGES = {
     "playground": "Playground",
     "reports": "Reports",
     "findings": "Findings",
+    "shelf": "Shelf",
     "sql": "SQL",
 }
 

@@ -119,10 +119,10 @@ def test_licences_and_hub_ids_are_told_only_where_they_are_known():
 
 
 def test_cards_do_not_show_paths_of_this_machine(tmp_path):
-    from dqf.exporting.card import _public, _source
+    from dqf.exporting.card import _source, public
 
     config = {"teacher": {"model": "/home/someone/teacher"}, "task": {"source": "file:/home/someone/data.csv"}}
     origin = Origin("r", "v", {"config": config})
     assert _source(origin, "teacher") == "teacher"
     assert _source(origin, "task") == "file:data.csv"
-    assert "home" not in json.dumps(_public(config))
+    assert "home" not in json.dumps(public(config))

@@ -91,6 +91,21 @@ def test_its_config_makes_the_same_run_again(tmp_path, run):
     assert report.runs[0].command == f"python -m dqf run --config {run.name}-config.json"
 
 
+def test_paths_of_this_machine_stay_here(tmp_path, run):
+    def change(result):
+        result["config"]["teacher"]["model"] = "/home/somebody/secret/teacher-model"
+        result["config"]["task"]["source"] = "file:/home/somebody/secret/reviews.csv"
+        result["baseline"]["model"] = result["variants"][0]["model"] = "/home/somebody/secret/teacher-model"
+        (run / "config.json").write_text(json.dumps(result["config"]))
+
+    report = report_of(tmp_path, run, change=change)
+    rows = report_content.machine_rows(report).to_csv(index=False)
+    for text in (report_html.render(report).decode(), rows):
+        assert "somebody" not in text
+        assert "teacher-model" in text
+        assert "file:reviews.csv" in text
+
+
 def test_the_html_file_asks_nobody_for_anything(tmp_path, run):
     text = report_html.render(report_of(tmp_path, run)).decode()
     head = text[: text.index("<script")]
