@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -205,3 +207,11 @@ def test_glue_without_folder_and_hub_says_what_to_do(settings, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     with pytest.raises(UserError, match="DQF_DATA_DIR"):
         load_task(RunConfig.from_dict({"task": {"source": "glue:rte"}}), settings)
+
+
+def test_cells_that_are_lists_or_objects_are_refused_in_a_sentence(tmp_path, settings):
+    path = tmp_path / "nested.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"t {i}", "label": [i % 2]}) for i in range(60)))
+    config = {"task": {"source": f"file:{path}", "text_column": "text", "label_column": "label"}}
+    with pytest.raises(UserError, match="holds a list or an object in 'label'"):
+        load_task(RunConfig.from_dict(config), settings)
