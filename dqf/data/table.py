@@ -86,6 +86,13 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
             raise UserError(
                 f"a chosen column must be in the file: {path.name} has no {column!r}{did_you_mean(column, known)}"
             )
+    for column in wanted:
+        nested = frame[column].map(lambda cell: isinstance(cell, list | dict | np.ndarray))
+        if nested.any():
+            raise UserError(
+                f"a cell must be a text or a number: {path.name} holds a list or an object in {column!r}; choose "
+                "another column or flatten it."
+            )
     frame = frame[frame[config.text_column].astype(str).str.strip() != ""].dropna(subset=wanted)
     frame = frame[frame[config.label_column].astype(str).str.strip() != ""].drop_duplicates(subset=wanted)
     if len(frame) < 10:

@@ -353,3 +353,11 @@ def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(
     assert size["student-dqf-gptq-2bit"] < by_name[limited]["size_bytes"] <= 1e6 * budget
     assert by_name[limited]["bits"] == pytest.approx(averages[limited], abs=1e-3)
     assert all(row["verified"] for row in result["variants"])
+
+
+def test_kills_at_random_moments_change_nothing(tiny_env, tmp_path):
+    """`benchmarks/kills.py` does it fifty times."""
+    from benchmarks.kills import kill_one
+
+    config = RunConfig.from_dict(tiny_config(tiny_env, seed=7))
+    assert kill_one(config, tmp_path, seed=7, at_most=2).total() <= 2

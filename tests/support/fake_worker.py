@@ -40,6 +40,20 @@ def fake_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter
         raise KeyError("weights")
     if mode == "memory":
         raise MemoryError
+    if mode == "limit":
+        import resource
+
+        import numpy as np
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
+        return {"sum": float(np.ones(10**9).sum())}
+    if mode == "full":
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x" * 10_000)
+    if mode == "garbage":
+        with (run_dir / "events.jsonl").open("ab") as file:
+            file.write(b'\xff\xfe\x00{"seq": "x"\n[]\nnull\n{"seq": 1e400, "time": "?", "kind": 7}\n' * 50)
     if mode == "die":
         os._exit(9)
     if mode == "noresult":

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -223,3 +224,11 @@ def test_fewer_labelled_rows_are_among_more_and_keep_their_classes():
     assert (hidden != UNLABELLED).sum() == 12
     scores = dataclasses.replace(examples, labels=labels / 2)
     assert np.isnan(hide_labels(scores, labelled_rows(scores, 12, 3, False))).sum() == 108
+
+
+def test_cells_that_are_lists_or_objects_are_refused_in_a_sentence(tmp_path, settings):
+    path = tmp_path / "nested.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"t {i}", "label": [i % 2]}) for i in range(60)))
+    config = {"task": {"source": f"file:{path}", "text_column": "text", "label_column": "label"}}
+    with pytest.raises(UserError, match="holds a list or an object in 'label'"):
+        load_task(RunConfig.from_dict(config), settings)
