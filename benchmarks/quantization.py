@@ -40,9 +40,14 @@ class Job:
     method: str
     bits: int
     options: tuple[tuple[str, Any], ...] = ()
+    group_size: int = GROUP_SIZE
+    rows: int = CALIBRATION_ROWS
+    block_steps: int = 0
 
 
 JOBS = (
+    # What can be had at 2 bits: smaller groups, four times the text, blocks tuned. About an hour on one core.
+    Job("ours-gptq-tuned-2", "ours", "gptq", 2, group_size=32, rows=64, block_steps=60),
     *(Job(f"ours-gptq-{bits}", "ours", "gptq", bits) for bits in (4, 3, 2)),
     *(Job(f"ours-awq-{bits}", "ours", "awq", bits) for bits in (4, 3, 2)),
     *(Job(f"gptqmodel-gptq-{bits}", "gptqmodel", "gptq", bits) for bits in (4, 3)),
@@ -87,7 +92,9 @@ def _run(jobs: list[Job], arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     base = _lm.write_base(arguments.work / "base")
     c4, wikitext = arguments.data / "c4-sample", arguments.data / "wikitext-2-raw-v1"
-    calibration = _lm.token_rows(base, c4 / "train.parquet", CALIBRATION_ROWS, LENGTH)
+    calibration = {
+        rows: _lm.token_rows(base, c4 / "train.parquet", rows, LENGTH) for rows in {job.rows for job in jobs}
+    }
     held_out = [
         row
         for file in (c4 / "validation.parquet", wikitext / "validation.parquet")
@@ -101,10 +108,11 @@ def _run(jobs: list[Job], arguments: argparse.Namespace) -> None:
             file = folder / "request.json"
             request = {
                 "base": str(base),
-                "calibration": calibration,
+                "calibration": calibration[job.rows],
                 "method": job.method,
                 "bits": job.bits,
-                "group_size": GROUP_SIZE,
+                "group_size": job.group_size,
+                "block_steps": job.block_steps,
                 "symmetric": False,
                 "options": dict(job.options),
                 "out": str(folder),

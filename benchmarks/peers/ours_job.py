@@ -34,8 +34,12 @@ def main() -> None:
         raise SystemExit(str(errors[0]))
     model = _lm.load_base(Path(job["base"]))
     rows = torch.tensor(job["calibration"])
-    batches = [{"input_ids": part, "attention_mask": torch.ones_like(part)} for part in rows.split(8)]
-    method = Method(entry, options, Granularity(job["bits"], job["group_size"], job["symmetric"]))
+    batches = [
+        {"input_ids": part, "attention_mask": torch.ones_like(part)}
+        for part in rows.split(4 if job["block_steps"] else 8)
+    ]
+    granularity = Granularity(job["bits"], job["group_size"], job["symmetric"])
+    method = Method(entry, options, granularity, block_steps=job["block_steps"])
     began = time.monotonic()
     _, receipts = quantize_model(model, method, batches, SilentReporter(), Scope(embeddings=False, head=False))
     seconds = time.monotonic() - began
