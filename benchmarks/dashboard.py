@@ -11,6 +11,7 @@ script has ended and its parts are drawn. Figures go to benchmarks/results/dashb
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 FILE = ROOT / "benchmarks" / "results" / "dashboard.json"
 PAGES = ("Runs", "Frontier", "Compare", "Launch", "Overview")
+RUNNING = '[data-testid="stApp"][data-test-script-state="running"]'
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 BUSY = "import numpy as np\na = np.ones((600, 600))\nwhile True: a @ a"
 
@@ -165,13 +167,15 @@ def _sessions(chrome: Any, address: str) -> None:
 
 def _ready(page: Any, timeout: int = 30_000) -> None:
     page.wait_for_selector(READY, timeout=timeout)
-    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=timeout)
+    page.locator('[data-testid="stSkeleton"]').first.wait_for(state="detached", timeout=timeout)
 
 
 def _changed(page: Any) -> None:
     """Wait until the script has run because of a click."""
-    page.wait_for_function(f"!document.querySelector('{READY}') || (window.dqfSeen = true)", timeout=5_000)
-    page.wait_for_timeout(20)
+    from playwright.sync_api import TimeoutError
+
+    with contextlib.suppress(TimeoutError):  # it may have ended before we looked
+        page.wait_for_selector(RUNNING, timeout=250)
     _ready(page)
 
 
