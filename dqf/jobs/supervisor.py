@@ -27,6 +27,8 @@ from dqf.store.ingest import sync
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
+FULL_SYNC_S = 15.0
+"""Looking at every file of thousands of runs twice a second would take the pages' time."""
 THREAD_NAME = "dqf-supervisor"
 
 
@@ -47,6 +49,8 @@ class Supervisor:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended: dict[Path, tuple[float, str]] = {}
+        self._seen: dict[str, tuple[float, str]] = {}
+        self._synced = 0.0
 
     @property
     def store(self) -> Store:
@@ -98,12 +102,14 @@ class Supervisor:
     def tick(self) -> None:
         """Look at all runs once: stop, clean up, start the next, and update the store."""
         busy, queued = False, []
+        seen = {"": (_changed(self.settings.reference_dir), "")}
         for run_dir in protocol.list_runs(self.settings.runs_dir):
             try:
                 state = self._watch(run_dir)
             except Exception:
                 log.exception("run %s could not be looked after", run_dir.name)
                 continue
+            seen[run_dir.name] = (_changed(run_dir), state)
             busy = busy or state in (protocol.RUNNING, protocol.CANCELLING)
             if state == protocol.QUEUED:
                 queued.append(run_dir)
@@ -111,7 +117,10 @@ class Supervisor:
             if busy:
                 break
             busy = self._start(run_dir)
-        self._sync()
+            seen.clear()
+        if seen != self._seen or time.monotonic() - self._synced > FULL_SYNC_S:
+            self._sync()
+            self._seen, self._synced = seen, time.monotonic()
 
     def _loop(self) -> None:
         while not self._stop.is_set():

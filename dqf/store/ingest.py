@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from dqf.jobs import protocol
 from dqf.jobs.views import RunView, read_run
@@ -19,6 +21,8 @@ from dqf.store.predictions import refresh_view
 
 log = logging.getLogger(__name__)
 
+BATCH = 200
+"""Runs per transaction: a commit takes longer than writing them."""
 _TABLES = ("stages", "scores", "variants", "runs")
 _VARIANT_COLUMNS: dict[str, type] = {
     "variant": str,
@@ -91,11 +95,19 @@ def sync(store: Store, settings: Settings) -> int:
         found = {path.name: path for root in roots for path in protocol.list_runs(root)}
         known = _known(store)
         changed = 0
+        waiting: list[_Prepared] = []
         for run_id, run_dir in sorted(found.items()):
             try:
-                changed += _ingest(store, run_dir, known.get(run_id), run_id in references)
+                prepared = _prepare(run_dir, known.get(run_id), run_id in references)
             except Exception:
                 log.exception("run %s could not be taken into the store", run_id)
+                continue
+            if prepared is not None:
+                waiting.append(prepared)
+            if len(waiting) == BATCH:
+                changed += _write(store, waiting)
+                waiting = []
+        changed += _write(store, waiting)
         gone = sorted(known.keys() - found.keys())
         if gone:
             with store.transaction() as cursor:
@@ -114,7 +126,8 @@ def ingest_run(store: Store, run_dir: Path) -> bool:
     """
     with store.write_lock:
         known = _known(store, run_dir.name).get(run_dir.name)
-        changed = _ingest(store, run_dir, known, run_dir.parent.name == "reference")
+        prepared = _prepare(run_dir, known, run_dir.parent.name == "reference")
+        changed = prepared is not None and bool(_write(store, [prepared]))
         refresh_view(store, only_if_missing=not changed)
         return changed
 
@@ -142,26 +155,56 @@ def _known(store: Store, run_id: str = "") -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def _ingest(store: Store, run_dir: Path, known: tuple[str, str] | None, reference: bool) -> bool:
+@dataclass
+class _Prepared:
+    """A run that is to be written: whether it is there already, and its rows by table."""
+
+    run_id: str
+    known: bool
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def _write(store: Store, runs: Sequence[_Prepared]) -> int:
+    """Write runs in one transaction; if that fails, each in one of its own, so that one cannot stop the others.
+
+    Returns:
+        How many were written.
+    """
+    if not runs:
+        return 0
+    try:
+        with store.transaction() as cursor:
+            for run_id in (one.run_id for one in runs if one.known):
+                _delete(cursor, run_id)
+            for table in reversed(_TABLES):
+                _insert(cursor, table, [row for one in runs for row in one.rows.get(table, ())])
+    except Exception:
+        if len(runs) > 1:
+            return sum(_write(store, [one]) for one in runs)
+        log.exception("run %s could not be taken into the store", runs[0].run_id)
+        return 0
+    return len(runs)
+
+
+def _prepare(run_dir: Path, known: tuple[str, str] | None, reference: bool) -> _Prepared | None:
+    """Return the rows of a run that changed, None if it did not."""
     files = _fingerprint(run_dir, ("config.json", "worker.json", "result.json", "cancel"))
     place = f"{run_dir}|{reference}"
     ended = f"{place}|{files}|{_fingerprint(run_dir, ('events.jsonl',))}"
     if known is not None and known[0] not in protocol.LIVE_STATES and known[1] == ended:
-        return False
+        return None
     view = read_run(run_dir)
     # Events of a live run arrive all the time; what people see of it comes from its view, not from here.
     fingerprint = f"{place}|{files}" if view.state in protocol.LIVE_STATES else ended
     if known == (view.state, fingerprint):
-        return False
+        return None
     result = protocol.read_json(run_dir / "result.json") if view.state == protocol.SUCCEEDED else None
-    with store.transaction() as cursor:
-        if known is not None:
-            _delete(cursor, run_dir.name)
-        _insert_run(cursor, view, result, reference, fingerprint)
-        if isinstance(result, Mapping):
-            _insert_variants(cursor, view.run_id, result)
-        _insert_stages(cursor, view, result)
-    return True
+    prepared = _Prepared(run_dir.name, known is not None)
+    prepared.rows["runs"] = [_run_row(view, result, reference, fingerprint)]
+    if isinstance(result, Mapping):
+        prepared.rows["variants"], prepared.rows["scores"] = _variant_rows(view.run_id, result)
+    prepared.rows["stages"] = _stage_rows(view, result)
+    return prepared
 
 
 def _fingerprint(run_dir: Path, names: Iterable[str]) -> str:
@@ -181,18 +224,18 @@ def _delete(cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
 
 
 def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows with the same columns in one statement (one per row would take ten times as long)."""
+    """Insert rows with the same columns in one statement (values as parameters would take many times as long)."""
     if not rows:
         return
     names = ", ".join(f'"{name}"' for name in rows[0])
-    marks = ", ".join(["(" + ", ".join("?" for _ in rows[0]) + ")"] * len(rows))
-    values = [value for row in rows for value in row.values()]
-    cursor.execute(f"INSERT INTO {table} ({names}) VALUES {marks}", values)  # noqa: S608 - names of our own
+    cursor.register("taken_in", pa.Table.from_pylist(list(rows)))
+    try:
+        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM taken_in")  # noqa: S608 - names of our own
+    finally:
+        cursor.unregister("taken_in")
 
 
-def _insert_run(
-    cursor: duckdb.DuckDBPyConnection, view: RunView, result: Any, reference: bool, fingerprint: str
-) -> None:
+def _run_row(view: RunView, result: Any, reference: bool, fingerprint: str) -> dict[str, Any]:
     config = view.config
     whole: Mapping[str, Any] = result if isinstance(result, Mapping) else {}
     quantization = _part(config, "quantization")
@@ -204,38 +247,33 @@ def _insert_run(
     environment = _part(whole, "environment")
     baseline = _part(whole, "baseline")
     written = _time_of(whole.get("created"))
-    _insert(
-        cursor,
-        "runs",
-        [
-            {
-                "run_id": view.run_id,
-                "state": view.state,
-                "created": _utc(view.created),
-                "started": _utc(view.started),
-                "finished": _utc(written or view.finished),
-                "preset": _typed(config.get("preset"), str),
-                "teacher": _typed(_part(config, "teacher").get("model"), str),
-                "student": _typed(_part(config, "student").get("model"), str),
-                "task": _typed(_part(whole, "task").get("name"), str) or task_name(source),
-                "bits": ", ".join(str(one) for one in bits) if isinstance(bits, Sequence) else None,
-                "quantizer": _typed(quantization.get("quantizer"), str),
-                "seed": _typed(config.get("seed"), int),
-                "config_json": json.dumps(config),
-                "error": error,
-                "reference": reference,
-                "run_dir": str(view.run_dir),
-                "hardware": _typed(baseline.get("hardware"), str) or _typed(environment.get("cpu"), str),
-                "threads": _typed(baseline.get("threads"), int) or _typed(environment.get("threads"), int),
-                "baseline_runtime": _typed(baseline.get("runtime"), str),
-                "environment_json": json.dumps(environment),
-                "fingerprint": fingerprint,
-            }
-        ],
-    )
+    return {
+        "run_id": view.run_id,
+        "state": view.state,
+        "created": _utc(view.created),
+        "started": _utc(view.started),
+        "finished": _utc(written or view.finished),
+        "preset": _typed(config.get("preset"), str),
+        "teacher": _typed(_part(config, "teacher").get("model"), str),
+        "student": _typed(_part(config, "student").get("model"), str),
+        "task": _typed(_part(whole, "task").get("name"), str) or task_name(source),
+        "bits": ", ".join(str(one) for one in bits) if isinstance(bits, Sequence) else None,
+        "quantizer": _typed(quantization.get("quantizer"), str),
+        "seed": _typed(config.get("seed"), int),
+        "config_json": json.dumps(config),
+        "error": error,
+        "reference": reference,
+        "run_dir": str(view.run_dir),
+        "hardware": _typed(baseline.get("hardware"), str) or _typed(environment.get("cpu"), str),
+        "threads": _typed(baseline.get("threads"), int) or _typed(environment.get("threads"), int),
+        "baseline_runtime": _typed(baseline.get("runtime"), str),
+        "environment_json": json.dumps(environment),
+        "fingerprint": fingerprint,
+    }
 
 
-def _insert_variants(cursor: duckdb.DuckDBPyConnection, run_id: str, result: Mapping[str, Any]) -> None:
+def _variant_rows(run_id: str, result: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of variants and of their scores."""
     variants: dict[str, dict[str, Any]] = {}
     scores: list[dict[str, Any]] = []
     for position, variant in enumerate(_list(result.get("variants"))):
@@ -260,12 +298,11 @@ def _insert_variants(cursor: duckdb.DuckDBPyConnection, run_id: str, result: Map
             if isinstance(score, Mapping):
                 values = {name: _typed(score.get(name), kind) for name, kind in _SCORE_COLUMNS.items()}
                 scores.append({**key, "position": number, "task": str(task), **values})
-    _insert(cursor, "variants", list(variants.values()))
-    _insert(cursor, "scores", scores)
+    return list(variants.values()), scores
 
 
-def _insert_stages(cursor: duckdb.DuckDBPyConnection, view: RunView, result: Any) -> None:
-    """Insert the stages as the result tells them, or as the events do where there is no result."""
+def _stage_rows(view: RunView, result: Any) -> list[dict[str, Any]]:
+    """Return the stages as the result tells them, or as the events do where there is no result."""
     recorded = _list(result.get("stages")) if isinstance(result, Mapping) else []
     rows: list[dict[str, Any]] = [
         {
@@ -291,8 +328,7 @@ def _insert_stages(cursor: duckdb.DuckDBPyConnection, view: RunView, result: Any
         }
         for stage in view.stages
     ]
-    numbered = [{"run_id": view.run_id, "position": position, **row} for position, row in enumerate(rows)]
-    _insert(cursor, "stages", numbered)
+    return [{"run_id": view.run_id, "position": position, **row} for position, row in enumerate(rows)]
 
 
 def task_name(source: str) -> str:

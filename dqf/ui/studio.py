@@ -43,15 +43,15 @@ class Studio:
 
     def runs(self) -> pd.DataFrame:
         """Return all runs, newest first (`dqf.store.queries.runs`)."""
-        return _runs(str(self.store.path), self.store.revision, self.store)
+        return _runs(str(self.store.path), self.store.revision, self.store).copy(deep=False)
 
     def variants(self) -> pd.DataFrame:
         """Return all variants with the derived columns of `dqf.ui.frames.derive`."""
-        return _variants(str(self.store.path), self.store.revision, self.store)
+        return _variants(str(self.store.path), self.store.revision, self.store).copy(deep=False)
 
     def scores(self) -> pd.DataFrame:
         """Return one row per variant and task."""
-        return _scores(str(self.store.path), self.store.revision, self.store)
+        return _scores(str(self.store.path), self.store.revision, self.store).copy(deep=False)
 
     def take_in(self, run_id: str) -> None:
         """Bring the store up to date with a run that was just launched or changed, ahead of the supervisor."""
@@ -99,16 +99,18 @@ def _substitute(settings: Settings) -> Store:
         return store
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+# Resources, not data: data is pickled and read back at every access, which takes longer than the page has. Pages get
+# shallow copies, and pandas copies on write, so that none can change what another sees.
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _runs(path: str, revision: int, _store: Store) -> pd.DataFrame:
     return queries.runs(_store)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _variants(path: str, revision: int, _store: Store) -> pd.DataFrame:
     return frames.derive(queries.variants(_store))
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _scores(path: str, revision: int, _store: Store) -> pd.DataFrame:
     return queries.scores(_store)

@@ -24,6 +24,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.delenv("DQF_DATA_DIR", raising=False)
     monkeypatch.setattr(LocalExecutor, "start", lambda self, run_dir: False)
     st.cache_data.clear()
+    st.cache_resource.clear()
     settings = load_settings()
     yield settings
     started = supervisors._supervisors.pop(settings.results_dir, None)

@@ -176,7 +176,7 @@ def test_retry_makes_a_new_run_of_the_same_config(supervisor, settings, launch):
 def test_restarted_server_takes_up_the_live_worker(settings, server, launch):
     first = server()
     assert first.stdout.readline().strip() == b"ready"
-    run_dir = launch(steps=30)
+    run_dir = launch(steps=100)
     wait_for(lambda: (run_dir / "teacher.done").exists())
     worker = protocol.read_worker(run_dir)
     first.kill()

@@ -187,6 +187,7 @@ def template() -> Path:
     return TEMPLATES["run"]
 
 
+@settings(max_examples=max(CASES // 4, 1))
 @given(
     st.dictionaries(st.sampled_from(["config.json", "result.json", "worker.json", "cancel", "events.jsonl"]), VALUES),
     st.dictionaries(

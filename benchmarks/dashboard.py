@@ -1,0 +1,248 @@
+"""The dashboard at 10 000 variants in 2 000 runs, in a real browser.
+
+    python benchmarks/dashboard.py [fill | store | browser | all] [--work DIR] [--runs 2000]
+
+`fill` writes made-up run directories (figures of the test support, never shown elsewhere), `store` times taking them
+in and every query, `browser` starts the app over them and times pages and filters, eight sessions at once and the
+memory of the web process, while another process keeps one core busy as a training would. A page is there when its
+script has ended and its parts are drawn. Figures go to benchmarks/results/dashboard.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+FILE = ROOT / "benchmarks" / "results" / "dashboard.json"
+PAGES = ("Runs", "Frontier", "Compare", "Launch", "Overview")
+RUNNING = '[data-testid="stApp"][data-test-script-state="running"]'
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+BUSY = "import numpy as np\na = np.ones((600, 600))\nwhile True: a @ a"
+
+
+def fill(work: Path, runs: int) -> None:
+    """Write run directories: copies of a few made-up runs under other names and with other figures."""
+    from dqf.jobs import protocol
+    from tests.support.example_runs import write_example_run
+
+    root = work / "results" / "runs"
+    shutil.rmtree(work, ignore_errors=True)
+    tasks = ("sst2", "bbc-headlines", "rte", "mrpc")
+    templates = [
+        write_example_run(work / "templates", task=task, seed=seed, n=100) for task in tasks for seed in range(3)
+    ]
+    loaded = [(path, protocol.read_json(path / "result.json")) for path in templates]
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(runs):
+        template, result = loaded[number % len(loaded)]
+        name = f"{begin + timedelta(minutes=7 * number):%Y%m%d-%H%M%S}-starter-{number:04x}"
+        run = root / name
+        shutil.copytree(template, run, copy_function=os.link)
+        for row in result["variants"]:
+            row["latency_ms_p50"] *= 1 + 0.002 * ((number % 7) - 3)
+            row["score"] = min(1.0, row["score"] * (1 + 0.0003 * ((number % 11) - 5)))
+        (run / "result.json").unlink()
+        (run / "result.json").write_text(json.dumps({**result, "run_id": name}))
+    print(f"{runs} runs, {5 * runs} variants in {root}")
+
+
+def store(work: Path) -> None:
+    """Time taking all runs in and each query of the pages."""
+    from dqf.settings import load_settings
+    from dqf.store import queries
+    from dqf.store.db import Store
+    from dqf.store.ingest import sync
+
+    settings = load_settings(work / "results")
+    settings.database.unlink(missing_ok=True)
+    opened = Store.open(settings)
+    began = time.perf_counter()
+    runs = sync(opened, settings)
+    record("store_rebuild", time.perf_counter() - began, "s", None, runs, "store")
+    times = [_timed(lambda: sync(opened, settings)) for _ in range(5)]
+    record("store_look_for_changes", 1e3 * statistics.median(times), "ms", None, len(times), "store")
+    for query in (queries.runs, queries.variants, queries.scores):
+        times = [_timed(lambda query=query: query(opened)) for _ in range(15)]
+        record(f"store_query_{query.__name__}_p50", 1e3 * statistics.median(times), "ms", 50, len(times), "store")
+    opened.close()
+
+
+def browser(work: Path) -> None:
+    """Time pages, filters and sessions in a real browser."""
+    import psutil
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "DQF_RESULTS_DIR": str(work / "results"), "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    busy = subprocess.Popen([sys.executable, "-c", BUSY], env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    try:
+        with sync_playwright() as playwright:
+            chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+            chrome = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = chrome.new_page()
+            _wait_for(address)
+            page.goto(address)  # the first visit of all warms the server up
+            _ready(page)
+            first = []
+            for _ in range(3):
+                page = chrome.new_context().new_page()
+                first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
+            record("first_page_warm_p50", statistics.median(first), "s", 2, len(first), "browser")
+            _switches(page)
+            _filters(page, address)
+            _sessions(chrome, address)
+            chrome.close()
+        record("web_process_memory", psutil.Process(server.pid).memory_info().rss / 1e6, "MB", 600, 1, "browser")
+    finally:
+        for process in (server, busy):
+            process.kill()
+            process.wait()
+
+
+def _switches(page: Any) -> None:
+    times = []
+    for _ in range(3):
+        for name in PAGES:
+            link = page.get_by_role("link", name=name, exact=True).first
+
+            def switch(link: Any = link, name: str = name) -> None:
+                link.click()
+                heading = "DQF Studio" if name == "Overview" else name
+                page.get_by_role("heading", name=heading, exact=True).wait_for()
+                _ready(page)
+
+            took = _timed(switch)
+            times.append(took)
+            print(f"  to {name}: {1e3 * took:.0f} ms", flush=True)
+    _percentiles("page_switch", times)
+
+
+def _filters(page: Any, address: str) -> None:
+    page.goto(f"{address}/frontier")
+    _ready(page)
+    times = []
+    for _ in range(4):
+        for name in ("Student-DQF", "4-bit", "Student-KD"):
+            button = page.get_by_role("button", name=name, exact=True).first
+            took = _timed(lambda button=button: (button.click(), _changed(page)))
+            times.append(took)
+            print(f"  filter {name}: {1e3 * took:.0f} ms", flush=True)
+    _percentiles("filter_change", times)
+
+
+def _sessions(chrome: Any, address: str) -> None:
+    pages = [chrome.new_context().new_page() for _ in range(8)]
+    for page, path in zip(pages, ("", "runs", "frontier", "compare", "launch", "findings", "sql", "runs"), strict=True):
+        page.goto(f"{address}/{path}", wait_until="commit")
+    errors = 0
+    for page in pages:
+        _ready(page, 60_000)
+        errors += page.get_by_test_id("stException").count()
+    record("errors_of_8_sessions", errors, "errors", 0, len(pages), "browser")
+
+
+def _ready(page: Any, timeout: int = 30_000) -> None:
+    page.wait_for_selector(READY, timeout=timeout)
+    page.locator('[data-testid="stSkeleton"]').first.wait_for(state="detached", timeout=timeout)
+
+
+def _changed(page: Any) -> None:
+    """Wait until the script has run because of a click."""
+    from playwright.sync_api import TimeoutError
+
+    with contextlib.suppress(TimeoutError):  # it may have ended before we looked
+        page.wait_for_selector(RUNNING, timeout=250)
+    _ready(page)
+
+
+def _percentiles(name: str, times: list[float]) -> None:
+    ordered = sorted(1e3 * one for one in times)
+    record(f"{name}_p50", statistics.median(ordered), "ms", 300, len(ordered), "browser")
+    record(
+        f"{name}_p95",
+        ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "ms",
+        800,
+        len(ordered),
+        "browser",
+    )
+
+
+def _wait_for(address: str) -> None:
+    import urllib.request
+
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("the app did not start")
+
+
+def _timed(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def record(name: str, value: float, unit: str, target: float | None, n: int, part: str) -> None:
+    """Add a figure or replace the one of the same name."""
+    from dqf.environment import describe
+
+    row = {
+        "name": name,
+        "value": round(value, 3),
+        "unit": unit,
+        "target": target,
+        "n": n,
+        "command": f"python benchmarks/dashboard.py {part}",
+        "machine": f"{describe('cpu', os.cpu_count() or 1)['cpu']}, {os.cpu_count()} cores",
+    }
+    kept = json.loads(FILE.read_text()) if FILE.is_file() else []
+    FILE.write_text(json.dumps([one for one in kept if one["name"] != name] + [row], indent=1) + "\n")
+    met = "" if target is None else " (met)" if value <= target else " (MISSED)"
+    print(f"{name}: {value:.3f} {unit}{met}", flush=True)
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", default="all", choices=("fill", "store", "browser", "all"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "dqf-dashboard-benchmark")
+    parser.add_argument("--runs", type=int, default=2000)
+    arguments = parser.parse_args()
+    if arguments.part in ("fill", "all"):
+        fill(arguments.work, arguments.runs)
+    if arguments.part in ("store", "all"):
+        store(arguments.work)
+    if arguments.part in ("browser", "all"):
+        browser(arguments.work)
+
+
+if __name__ == "__main__":
+    main()
