@@ -51,7 +51,7 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": chromium, "args": ARGUMENTS, "headless": True}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app_server() -> Iterator[StartApp]:
     """Return a function that starts the app on a results folder and returns its address.
 
@@ -88,7 +88,7 @@ def app_server() -> Iterator[StartApp]:
                 server.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def filled_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Write runs for the tests that only read; the running one keeps the queue from starting anything."""
     runs = tmp_path_factory.mktemp("filled") / "runs"
@@ -102,13 +102,13 @@ def filled_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def filled_app(app_server: StartApp, filled_runs: dict[str, Path]) -> str:
     """Return the address of an app over the filled results."""
     return app_server(filled_runs["new"].parents[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty_app(app_server: StartApp, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the address of an app over an empty results folder."""
     return app_server(tmp_path_factory.mktemp("empty"))
