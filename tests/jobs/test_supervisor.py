@@ -128,8 +128,9 @@ def test_twenty_queued_runs_run_one_at_a_time_in_order(settings, launch):
 
 
 _QUICK_WORKER = (
-    'echo begin $(basename "$1") >> "$0/order.txt"; sleep 0.02; echo {} > "$1/result.json";'
-    ' echo end $(basename "$1") >> "$0/order.txt"'
+    # The result comes last: the next run may start as soon as it is there.
+    'echo begin $(basename "$1") >> "$0/order.txt"; sleep 0.02; echo end $(basename "$1") >> "$0/order.txt";'
+    ' echo {} > "$1/result.json"'
 )
 
 
