@@ -1,7 +1,5 @@
 """Entry of `python -m dqf`."""
 
-import sys
+from dqf.cli import entry
 
-from dqf.cli import main
-
-sys.exit(main())
+entry()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dqf import __version__, flags, registry, terminal
 from dqf.config import RunConfig, merge
@@ -51,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
+
+
+def entry() -> NoReturn:
+    """Be the process `python -m dqf`: once a command has its answer, a second SIGTERM no longer replaces it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(main())
 
 
 @contextmanager

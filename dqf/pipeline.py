@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +119,19 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
         raise ConfigError(errors)
     write_estimate(run_dir, estimate(config, settings), settings.threads)
     device = choose_device(config.device)
-    _prepare_torch(settings.threads)
+    with _repeatable_torch(settings.threads):
+        return _work(config, run_dir, settings, reporter, device, stages)
+
+
+def _work(
+    config: RunConfig,
+    run_dir: Path,
+    settings: Settings,
+    reporter: Reporter,
+    device: torch.device,
+    stages: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Go through the stages, each from the cache where it was computed before."""
     cache = StageCache(settings.cache_dir, reporter, {stage["id"]: stage["title"] for stage in stages})
 
     reporter.stage_started("data")
@@ -186,7 +200,8 @@ def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[
     return Measured(one.variant_id, one.variant, model, bits, export, verification, evaluation)
 
 
-def _prepare_torch(threads: int) -> None:
+@contextmanager
+def _repeatable_torch(threads: int) -> Iterator[None]:
     """Make results depend on config, seed and machine only."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
@@ -196,3 +211,7 @@ def _prepare_torch(threads: int) -> None:
     # numpy looks up its smallest numbers once and would warn about zeros if it did so afterwards.
     np.finfo(np.float32), np.finfo(np.float64)
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from dqf.jobs import protocol
 from dqf.jobs.executor import worker_environment
@@ -49,6 +50,18 @@ def test_cancel_command_stops_a_run_of_another_terminal(settings):
     assert out == f"{run_dir.name}: cancelled\n"
     assert process.wait(timeout=10) == 130
     process.communicate()
+
+
+def test_asking_a_run_again_and_again_to_stop_changes_nothing(settings):
+    process = start(settings, "run", "--seed", "400")
+    run_dir = wait_for(lambda: protocol.list_runs(settings.runs_dir))[0]
+    wait_for(lambda: protocol.read_events(run_dir))
+    while process.poll() is None:
+        process.terminate()
+        time.sleep(0.002)
+    process.communicate()
+    assert process.returncode == 130
+    assert protocol.run_state(run_dir) == "cancelled"
 
 
 def test_killed_run_of_the_command_line_can_be_resumed(settings):

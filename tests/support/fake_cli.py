@@ -1,7 +1,5 @@
 """The command line with a pipeline that only sleeps: `python -m tests.support.fake_cli run ...`."""
 
-import sys
-
 from dqf import cli
 from dqf.jobs import worker
 from dqf.jobs.executor import LocalExecutor
@@ -13,4 +11,4 @@ if __name__ == "__main__":
     worker._real_pipeline = lambda: fake_pipeline
     cli._check = lambda config, settings: None
     command.make_executor = lambda settings: LocalExecutor(settings, FAKE_WORKER, grace_s=1.0)
-    sys.exit(cli.main())
+    cli.entry()
