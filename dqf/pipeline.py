@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
 from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import compute_teacher_outputs
-from dqf.stages.verify import choose_runtime, read_verification
+from dqf.stages.verify import choose_runtime, far_slower, read_verification
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def _work(
         else quantize_student(context, sources[one.source], one.form, f"quantize:{one.variant_id}")
         for one in variants
     }
-    chosen: dict[tuple[bool, str], str] = {}
-    measured = [_measure(context, one, made[one.variant_id], chosen) for one in variants]
+    known = Known()
+    measured = [_measure(context, one, made[one.variant_id], known) for one in variants]
     benchmark = time_variants(
         context,
         {
@@ -174,14 +174,25 @@ def _work(
     return result
 
 
-def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[bool, str], str]) -> Measured:
+@dataclass(frozen=True)
+class Known:
+    """What the variants measured so far say about runtimes.
+
+    `chosen` is the runtime by network (is it the teacher?) and bits; `slow` are those far slower, by network.
+    """
+
+    chosen: dict[tuple[bool, str], str] = field(default_factory=dict)
+    slow: dict[bool, set[str]] = field(default_factory=lambda: {True: set(), False: set()})
+
+
+def _measure(context: Context, one: Planned, source: Output, known: Known) -> Measured:
     """Export a variant, verify it and predict with it.
 
     Args:
         context: of the run.
         one: the variant.
         source: its model folder.
-        chosen: runtimes of the shapes seen before, by (is the teacher, bits); this one's is added.
+        known: about runtimes, from the variants before; what this one adds is put in.
     """
     config = context.config
     quantizer = config.quantization.quantizer if one.form else None
@@ -190,9 +201,12 @@ def _measure(context: Context, one: Planned, source: Output, chosen: dict[tuple[
         bits = one.form.bits or round(source.metrics["average_bits"], 3)
     facts = {"variant": one.variant, "bits": bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
-    shape = (one.variant == "teacher", one.form.label if one.form else "")
-    verification = choose_runtime(context, export, f"verify:{one.variant_id}", chosen.get(shape))
-    chosen[shape] = read_verification(verification)["chosen"]
+    network = one.variant == "teacher"
+    shape = (network, one.form.label if one.form else "")
+    stage = f"verify:{one.variant_id}"
+    verification = choose_runtime(context, export, stage, known.chosen.get(shape), known.slow[network])
+    known.chosen[shape] = read_verification(verification)["chosen"]
+    known.slow[network] |= far_slower(verification)
     evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")
     model = config.teacher.model if one.variant == "teacher" else config.student.model
     if model == TEACHER_LAYERS:

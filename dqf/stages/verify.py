@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
 
-VERSION = 3
+VERSION = 4
 TOLERANCE = 0.08
 """Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
 MARGIN = 0.10
@@ -30,11 +31,15 @@ TIMED_ROUNDS = 40
 TRIAL_ROUNDS = 4
 HOPELESS = 2.0
 """A candidate this many times slower than the fastest in its trial rounds is looked at no further."""
+FAR_SLOWER = 3.0
+"""One this many times slower for another variant of the same network is not even started."""
 ORDER = ("FP32", "BF16", "INT8")
 FILE = "verification.json"
 
 
-def choose_runtime(context: Context, export: Output, stage: str, prefer: str | None = None) -> Output:
+def choose_runtime(
+    context: Context, export: Output, stage: str, prefer: str | None = None, slow: Collection[str] = ()
+) -> Output:
     """Return a folder with `verification.json`: all candidates measured, and the chosen runtime.
 
     Args:
@@ -44,6 +49,8 @@ def choose_runtime(context: Context, export: Output, stage: str, prefer: str | N
         prefer: runtime already chosen for a variant of the same shape and bits. If this artifact's logits
             agree there too it is taken without looking further, so that such variants differ in their
             weights alone.
+        slow: runtimes that were far slower for another variant of the same network (`far_slower`). They are
+            started only if no other runtime is faithful.
 
     Raises:
         UserError: no runtime reproduces the in-memory model's logits.
@@ -56,14 +63,21 @@ def choose_runtime(context: Context, export: Output, stage: str, prefer: str | N
         entries = candidates(open_artifact(artifact), device, context.config.measurement.runtime)
         probe = context.task.evaluation.take(list(range(len(reference))))
         write_examples(probe, folder / "probe.json")
-        rows = _measure(context, artifact, folder, entries, reference, prefer)
+        quick = [entry for entry in entries if entry.name not in slow] or entries
+        rows = _measure(context, artifact, folder, quick, reference, prefer)
         chosen = _choose(rows)
-        if chosen is None and context.config.measurement.runtime != "auto":
-            # The runtime asked for is not faithful here: nothing computed is lost, another one serves.
-            tried = {entry.name for entry in entries}
+        if chosen is None:
+            # Those asked for or known to be quick are not faithful here: nothing computed is lost, another one serves.
+            tried = {entry.name for entry in quick}
             others = [entry for entry in candidates(open_artifact(artifact), device, "auto") if entry.name not in tried]
             rows += _measure(context, artifact, folder, others, reference, None)
             chosen = _choose(rows)
+        else:
+            rows += [
+                _row(entry) | {"error": "not started: far slower for another variant of this network"}
+                for entry in entries
+                if entry not in quick
+            ]
         (folder / "probe.json").unlink()
         if chosen is None:
             raise UserError(
@@ -84,6 +98,7 @@ def choose_runtime(context: Context, export: Output, stage: str, prefer: str | N
     facts = {
         "runtime": context.config.measurement.runtime,
         "prefer": prefer,
+        "slow": sorted(slow),
         **context.data_facts(),
         **context.numerics(),
         "openvino": versions().get("openvino", ""),
@@ -107,12 +122,7 @@ def _measure(
     try:
         for at, entry in enumerate([*preferred, *(entry for entry in entries if entry.name != prefer)]):
             context.reporter.progress(at, len(entries) + 1)
-            row: dict[str, Any] = {
-                "runtime": entry.name,
-                "precision": entry.facts["precision"],
-                "faithful": False,
-                "error": "",
-            }
+            row = _row(entry)
             rows.append(row)
             try:
                 one = Served(artifact, entry.name, context.threads, device, folder / "serving.log", context.reporter)
@@ -138,10 +148,23 @@ def _measure(
     return rows
 
 
+def _row(entry: Entry) -> dict[str, Any]:
+    """Return what is recorded of a candidate before anything is known about it."""
+    return {"runtime": entry.name, "precision": entry.facts["precision"], "faithful": False, "error": ""}
+
+
 def read_verification(output: Output) -> dict[str, Any]:
     """Return the content of `verification.json`."""
     data: dict[str, Any] = json.loads((output.folder / FILE).read_text(encoding="utf-8"))
     return data
+
+
+def far_slower(verification: Output) -> set[str]:
+    """Return the runtimes whose first passes alone ruled them out by far: other bits will not change that."""
+    rows = read_verification(verification)["candidates"]
+    timed = [row for row in rows if "latency_ms_p50" in row]
+    best = min(row["latency_ms_p50"] for row in timed if row["faithful"])
+    return {row["runtime"] for row in timed if row["latency_ms_p50"] > FAR_SLOWER * best}
 
 
 def faithful(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:

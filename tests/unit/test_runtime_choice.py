@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from dqf.runtimes._select import candidates
-from dqf.stages.verify import _choose
+from dqf.stages._cache import Output
+from dqf.stages.verify import FILE, _choose, far_slower
 
 
 class Fake:
@@ -25,6 +28,14 @@ def test_a_less_exact_runtime_must_be_clearly_faster():
 
 def test_no_faithful_runtime_is_no_choice():
     assert _choose([row("a", "FP32", 1.0, faithful=False)]) is None
+
+
+def test_what_was_far_slower_is_told_from_what_was_a_little_slower_or_failed(tmp_path):
+    failed = {"runtime": "d", "precision": "FP32", "faithful": False, "error": "no"}
+    rows = [row("a", "BF16", 2.0), row("b", "FP32", 5.9), row("c", "FP32", 6.1, faithful=False), failed]
+    rows.append(row("e", "INT8", 0.1, faithful=False))
+    (tmp_path / FILE).write_text(json.dumps({"candidates": rows}))
+    assert far_slower(Output("", tmp_path, {}, "miss")) == {"c"}
 
 
 @pytest.mark.parametrize(
