@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 ROOT = Path(__file__).resolve().parent
-ROUTER = ROOT / "dqf" / "ui" / "router.py"
+ROUTER = ROOT / "dqf" / "ui" / "shell" / "router.py"
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -42,8 +42,8 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
         supervisor.stop()
 
 
-from dqf.ui.downloads import routes  # noqa: E402
-from dqf.ui.guard import Guard  # noqa: E402
+from dqf.ui.shell.downloads import routes  # noqa: E402
+from dqf.ui.shell.guard import Guard  # noqa: E402
 
 app = st.App(ROUTER, lifespan=lifespan, routes=routes(), middleware=[Middleware(Guard)])
 

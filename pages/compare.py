@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dqf.ui import basket, compare_view, components, difference_view, flip_view, navigation, receipt_view
+from dqf.ui import basket, components
+from dqf.ui.compare import differences as difference_view
+from dqf.ui.compare import flip_view
+from dqf.ui.compare import view as compare_view
+from dqf.ui.receipt import view as receipt_view
+from dqf.ui.shell import navigation
 
 studio, controls = components.start_page("Compare", "The chosen variants side by side; the address holds the choice.")
 variants = studio.variants()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, finding_sections, findings_view, method_note, study_examples, verdict_cards
+from dqf.ui import components
+from dqf.ui.findings import examples as study_examples
+from dqf.ui.findings import method_note, verdict_cards
+from dqf.ui.findings import sections as finding_sections
+from dqf.ui.findings import view as findings_view
 
 studio, controls = components.start_page("Findings", "The paper's claims, tested on measured files.")
 chosen = findings_view.choose(studio, controls)

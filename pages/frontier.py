@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import budget_view, components, frontier_view, navigation
+from dqf.ui import components
+from dqf.ui.frontier import budget_view
+from dqf.ui.frontier import view as frontier_view
+from dqf.ui.shell import navigation
 
 studio, controls = components.start_page("Frontier", "What a smaller file or a faster answer costs in score.")
 variants = studio.variants()

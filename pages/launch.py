@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, estimate_panel, launch_form
-from dqf.ui.launching import check_everything, submit_and_show
+from dqf.ui import components
+from dqf.ui.launch import estimate as estimate_panel
+from dqf.ui.launch import form as launch_form
+from dqf.ui.launch.submit import check_everything, submit_and_show
 
 studio, _ = components.start_page("Launch", "One launch trains each student once and makes a variant per bit-width.")
 launch_form.preset_picker()

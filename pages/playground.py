@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, navigation, playground_batch, playground_text, playground_view
+from dqf.ui import components
+from dqf.ui.playground import batch as playground_batch
+from dqf.ui.playground import one_text as playground_text
+from dqf.ui.playground import view as playground_view
+from dqf.ui.shell import navigation
 
 studio, controls = components.start_page(
     "Playground", "Ask the files that ship: one text through all variants of a run at once."

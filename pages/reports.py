@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, navigation, report_view
+from dqf.ui import components
+from dqf.ui.report import view as report_view
+from dqf.ui.shell import navigation
 
 studio, _ = components.start_page("Reports", "Take the figures along: what was measured, and how to repeat it.")
 variants = studio.variants()

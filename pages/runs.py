@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, navigation, run_detail, run_table
+from dqf.ui import components
+from dqf.ui.runs import detail as run_detail
+from dqf.ui.runs import table as run_table
+from dqf.ui.shell import navigation
 
 studio, controls = components.start_page("Runs", "One run at a time; the others wait. Closing this page stops nothing.")
 components.show_flash()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, scenario_view, scenarios
+from dqf.ui import components
+from dqf.ui.scenario import advice as scenarios
+from dqf.ui.scenario import view as scenario_view
 
 studio, _ = components.start_page("Scenarios", "Where will it run? Your measured rows, beside the textbook.")
 variants = studio.variants()

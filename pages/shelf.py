@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dqf.ui import components, navigation, shelf_view
+from dqf.ui import components, shelf
+from dqf.ui.shell import navigation
 
 studio, _ = components.start_page("Shelf", "What can be taken away, what it takes on disk, and what may go.")
 components.show_flash()
 things, disk = st.tabs(["Artifacts", "Disk use"], key="view", bind="query-params", on_change="rerun")
 if things.open:
     with things:
-        runs = shelf_view.runs_with_items(studio)
+        runs = shelf.runs_with_items(studio)
         if runs:
-            shelf_view.of_run(studio, shelf_view.choose(studio, runs))
+            shelf.of_run(studio, shelf.choose(studio, runs))
         else:
             components.empty_state(
                 ":material/shelves:",
@@ -22,4 +23,4 @@ if things.open:
             )
 if disk.open:
     with disk:
-        shelf_view.disk(studio)
+        shelf.disk(studio)

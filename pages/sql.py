@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from dqf.store import sandbox
-from dqf.ui import components, sql_view
+from dqf.ui import components
+from dqf.ui.sql import view as sql_view
 
 studio, _ = components.start_page(
     "SQL", "Ask anything of runs, variants, scores and every single prediction; read-only."

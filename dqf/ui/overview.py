@@ -8,12 +8,13 @@ import pandas as pd
 import streamlit as st
 
 from dqf.jobs import protocol
-from dqf.ui import components, frames, navigation, paper
+from dqf.ui import components, frames, paper
 from dqf.ui import format as fmt
 from dqf.ui.axes import SCORE, SIZE
 from dqf.ui.charts import CONFIG
-from dqf.ui.frontier_chart import frontier
-from dqf.ui.launching import launch_preset
+from dqf.ui.frontier.chart import frontier
+from dqf.ui.launch.submit import launch_preset
+from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 from dqf.ui.theme import STATES
 

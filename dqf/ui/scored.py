@@ -15,8 +15,8 @@ from dqf.jobs import protocol
 from dqf.settings import Settings
 from dqf.store import queries
 from dqf.store.db import Store
-from dqf.ui import comparisons
-from dqf.ui.comparisons import Scored
+from dqf.ui.compare import comparisons
+from dqf.ui.compare.comparisons import Scored
 from dqf.ui.studio import Studio
 
 

@@ -10,7 +10,7 @@ import pytest
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.settings import load_settings
-from dqf.ui import flips
+from dqf.ui.compare import flips
 from tests.app.conftest import everything
 from tests.support.example_runs import write_example_run
 

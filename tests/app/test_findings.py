@@ -12,8 +12,9 @@ from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
-from dqf.ui import flips, study_examples
-from dqf.ui.studies import load
+from dqf.ui.compare import flips
+from dqf.ui.findings import examples as study_examples
+from dqf.ui.findings.studies import load
 from tests.app.conftest import everything
 from tests.support.example_studies import TEMPERATURES, write_example_study
 

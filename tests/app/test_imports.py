@@ -14,8 +14,8 @@ PROGRAM = """
 import importlib, pkgutil, re, sys
 from pathlib import Path
 import dqf.ui
-for module in pkgutil.iter_modules(dqf.ui.__path__):
-    importlib.import_module(f"dqf.ui.{module.name}")
+for module in pkgutil.walk_packages(dqf.ui.__path__, "dqf.ui."):
+    importlib.import_module(module.name)
 for page in sorted(Path("pages").glob("*.py")):
     for line in page.read_text().splitlines():
         if re.match(r"(from|import) ", line) and "__future__" not in line:

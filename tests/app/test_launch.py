@@ -10,7 +10,7 @@ import pytest
 from dqf import registry
 from dqf.errors import UserError
 from dqf.fields import setting
-from dqf.ui import sources
+from dqf.ui.launch import sources
 from tests.app.conftest import everything
 
 CSV = "text,label\n" + "\n".join(f"this is example number {i},{'yes' if i % 2 else 'no'}" for i in range(200)) + "\n"

@@ -5,7 +5,7 @@ import streamlit as st
 from streamlit import config
 from streamlit.runtime.secrets import Secrets
 
-from dqf.ui import login
+from dqf.ui.shell import login
 
 AUTH = '[auth]\nredirect_uri = "http://x/oauth2callback"\n'
 

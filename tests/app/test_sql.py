@@ -10,8 +10,8 @@ import pytest
 from dqf.store import sandbox, snapshot
 from dqf.store.db import Store
 from dqf.store.ingest import sync
-from dqf.ui import sql_chart
-from dqf.ui.sql_examples import EXAMPLES
+from dqf.ui.sql import chart as sql_chart
+from dqf.ui.sql.examples import EXAMPLES
 from tests.app.conftest import everything
 from tests.support.example_runs import write_example_run
 from tests.support.example_studies import write_example_study

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dqf.ui import budgets, frames
+from dqf.ui import frames
 from dqf.ui.axes import LATENCY, SCORE, SIZE
-from dqf.ui.budgets import NONE, Budget
-from dqf.ui.frontier_chart import DOMINATED, INFEASIBLE, frontier
+from dqf.ui.frontier import budgets
+from dqf.ui.frontier.budgets import NONE, Budget
+from dqf.ui.frontier.chart import DOMINATED, INFEASIBLE, frontier
 
 NAN = float("nan")
 NB = "\u00a0"

@@ -12,8 +12,8 @@ from dqf.ui import format as fmt
 from dqf.ui import frames, theme
 from dqf.ui.axes import COSTS, LATENCY, QUALITIES, RETENTION, SCORE, SIZE
 from dqf.ui.charts import bars, loss_curves
-from dqf.ui.frontier_chart import frontier, frontier_3d
-from dqf.ui.task_chart import by_task, task_bars
+from dqf.ui.compare.task_chart import by_task, task_bars
+from dqf.ui.frontier.chart import frontier, frontier_3d
 
 NAN = float("nan")
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dqf.ui import comparisons, flips
-from dqf.ui.comparisons import Scored
+from dqf.ui.compare import comparisons, flips
+from dqf.ui.compare.comparisons import Scored
 
 
 def scored(key, labels, predictions, task="sst2", metric="accuracy", confidence=None):

@@ -7,9 +7,11 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.evaluate.metrics import compute_metric
-from dqf.ui import finding_charts, paper, pays_chart, studies, task_averages
-from dqf.ui import finding_tables as tables
 from dqf.ui import format as fmt
+from dqf.ui import paper
+from dqf.ui.findings import averages as task_averages
+from dqf.ui.findings import charts as finding_charts
+from dqf.ui.findings import pays_chart, studies, tables
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
 

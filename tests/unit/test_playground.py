@@ -8,8 +8,10 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.serving.manager import Answer
-from dqf.ui import playground, playground_batch, playground_chart
-from dqf.ui.playground import Said
+from dqf.ui.playground import answers as playground
+from dqf.ui.playground import batch as playground_batch
+from dqf.ui.playground import chart as playground_chart
+from dqf.ui.playground.answers import Said
 
 NAMES = ("sports", "tech", "politics")
 

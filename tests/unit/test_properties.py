@@ -28,7 +28,7 @@ from dqf.store import queries
 from dqf.store.db import Store
 from dqf.store.ingest import sync
 from dqf.ui import frames, variant_table
-from dqf.ui.sources import store_upload
+from dqf.ui.launch.sources import store_upload
 from tests.support.example_runs import write_example_run
 
 CASES = int(os.environ.get("DQF_CASES", "60"))

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from dqf.errors import UserError
-from dqf.ui import receipt_strip, receipt_table, receipts, theme
-from dqf.ui.layer_names import layer_names
-from dqf.ui.receipt_strip import ERROR, RATIO
+from dqf.ui import theme
+from dqf.ui.receipt import facts as receipts
+from dqf.ui.receipt import strip as receipt_strip
+from dqf.ui.receipt import table as receipt_table
+from dqf.ui.receipt.layer_names import layer_names
+from dqf.ui.receipt.strip import ERROR, RATIO
 from tests.support.example_receipts import BERT, LLAMA, LOOKED_UP, example_receipt
 
 

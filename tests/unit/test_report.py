@@ -16,7 +16,12 @@ from dqf.settings import Settings
 from dqf.store import queries
 from dqf.store.db import Store
 from dqf.store.ingest import sync
-from dqf.ui import comparisons, frames, report_content, report_html, report_pdf, report_view
+from dqf.ui import frames
+from dqf.ui.compare import comparisons
+from dqf.ui.report import content as report_content
+from dqf.ui.report import html as report_html
+from dqf.ui.report import pdf as report_pdf
+from dqf.ui.report import view as report_view
 from tests.support.example_runs import write_example_run
 
 EVIL = "<img src=https://example.org/x.png onerror=alert(1)>"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dqf.ui import scenarios
+from dqf.ui.scenario import advice as scenarios
 from tests.unit.test_budgets import variants
 
 CLOUD, EDGE, REAL_TIME, MOBILE = range(4)

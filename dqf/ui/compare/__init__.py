@@ -1,0 +1,1 @@
+"""Variants beside each other: tests of differences, flips, scores by task."""

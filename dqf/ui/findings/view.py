@@ -1,0 +1,264 @@
+"""The parts of the findings page: which study, its headline, tables and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dqf.errors import UserError
+from dqf.study.files import study_folders
+from dqf.ui import components, paper
+from dqf.ui import format as fmt
+from dqf.ui.charts import CONFIG
+from dqf.ui.findings import averages as task_averages
+from dqf.ui.findings import charts as finding_charts
+from dqf.ui.findings import studies, tables
+from dqf.ui.findings.studies import Study
+from dqf.ui.shell import navigation
+from dqf.ui.studio import Studio
+
+Part = Mapping[str, Any]
+PLAIN = {**CONFIG, "displayModeBar": False}
+
+
+def choose(studio: Studio, controls: DeltaGenerator) -> tuple[Study, Part, str] | None:
+    """Let people choose study, condition and bit-width; None where there is no study to show."""
+    found: dict[str, Study] = {}
+    problems = []
+    for folder in study_folders(studio.settings):
+        try:
+            one = studies.load(folder, studio.settings)
+            found[one.name if one.name not in found else str(folder)] = one
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        components.notice("warning", "Not every study can be shown.", "\n".join(problems))
+    if not found:
+        return None
+    with controls:
+        name = st.selectbox(
+            "Study",
+            list(found),
+            key="study",
+            bind="query-params",
+            width=280,
+        )
+    study = found[name]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        part = _condition(study)
+        bits = _bits(part)
+    return study, part, bits
+
+
+def _condition(study: Study) -> Part:
+    parts = {str(part["condition"]) or "all runs": part for part in study.conditions}
+    if len(parts) < 2:
+        return study.conditions[0]
+    chosen = st.selectbox("Settings", list(parts), key=f"condition_{study.name}", width=320)
+    return parts[chosen]
+
+
+def _bits(part: Part) -> str:
+    widths = list(part["bits"])
+    if len(widths) < 2:
+        return str(widths[0]) if widths else ""
+    headline = str(part.get("headline_bits"))
+    chosen = st.segmented_control(
+        "Bit-width",
+        widths,
+        default=headline if headline in widths else widths[0],
+        required=True,
+        format_func=tables.bits_title,
+        key=f"finding_bits_{'_'.join(widths)}",
+    )
+    return str(chosen or widths[0])
+
+
+def nothing_yet() -> None:
+    """Render the page without any study."""
+    components.empty_state(
+        ":material/fact_check:",
+        "No study has been analysed yet; a study runs tasks, seeds and bit-widths and tests the paper's claims.",
+        lambda: navigation.LAUNCH.link("Set up a single launch"),
+    )
+    st.caption("Studies are started from the command line; the reference study covers all nine GLUE tasks:")
+    st.code("python -m dqf study reference", language="sh")
+    st.subheader("The paper's Table 1", anchor=False)
+    published = tables.table_1({"variants": []})
+    st.dataframe(published, hide_index=True, alt="The paper's published, simulated figures")
+
+
+def introduction(study: Study, part: Part) -> None:
+    """Say which study this is and on what its figures stand."""
+    with st.container(border=True, gap="small"):
+        _introduction(study, part)
+
+
+def _introduction(study: Study, part: Part) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if study.reference:
+            st.badge("Committed with the project", icon=":material/verified:", color="green")
+        else:
+            st.badge("Your own study", icon=":material/person:", color="blue")
+        baseline = part["baseline"]
+        seeds = len(part["seeds"])
+        machine = " and ".join(str(one) for one in baseline.get("hardware") or ["unknown hardware"])
+        st.text(
+            f"{len(part['tasks'])} {'task' if len(part['tasks']) == 1 else 'tasks'}, {seeds} "
+            f"{'seed' if seeds == 1 else 'seeds'}, {part['n']} examples · {machine}"
+        )
+    st.text(study.title)
+    description = str(study.summary["study"].get("description") or "")
+    if description:
+        with st.expander("What the study asks", icon=":material/notes:"):
+            st.text(description)
+
+
+def headline(part: Part, bits: str) -> None:
+    """Render what Student-DQF reached at the chosen bit-width, each figure beside the paper's."""
+    row = part["bits"].get(bits)
+    if row is None:
+        components.notice("info", "No task has Student-DQF and Student-PTQ at a common bit-width yet.")
+        return
+    teacher, dqf = paper.TABLE_1
+    st.subheader(f"Student-DQF at {'FP16' if bits == '16' else tables.bits_title(bits)}", anchor=False)
+    seeds = f"n {fmt.count(row.get('n'))}, {len(row.get('seeds') or ())} seeds"
+    components.metric_row(
+        (
+            components.Figure(
+                "Smaller",
+                fmt.times(row["compression_ratio"]),
+                f"{fmt.size(row.get('size_bytes'))} instead of the teacher's FP16 file",
+                f"paper, simulated: {fmt.times(dqf.smaller(teacher))}",
+                "Teacher's FP16 weight file divided by this one's; geometric mean over the tasks.",
+            ),
+            components.Figure(
+                "Faster",
+                fmt.times(row.get("speedup")),
+                fmt.times_interval(row.get("speedup_ci95_low"), row.get("speedup_ci95_high")),
+                f"paper, simulated: {fmt.times(dqf.faster(teacher))}",
+                "Teacher's median time of one example divided by this one's, each in its fastest faithful runtime.",
+            ),
+            components.Figure(
+                "Retention",
+                fmt.percent(row["retention"]),
+                fmt.percent_interval(row.get("retention_ci95_low"), row.get("retention_ci95_high")),
+                f"paper, simulated: {fmt.percent(dqf.retention(teacher))}",
+                "Macro score divided by the teacher's; paired bootstrap over examples and seeds.",
+            ),
+            components.Figure(
+                "Macro score",
+                fmt.percent(row["score"]),
+                f"{fmt.percent_interval(row.get('score_ci95_low'), row.get('score_ci95_high'))}, {seeds}",
+                f"teacher {fmt.percent(row['teacher_score'])} · paper, simulated: {fmt.percent(dqf.glue)}",
+                "Average of the tasks' primary metrics.",
+            ),
+        )
+    )
+    without = row.get("without_wnli")
+    if isinstance(without, Mapping):
+        st.caption(
+            f"Without WNLI: score {fmt.percent(without.get('score'))}, "
+            f"teacher {fmt.percent(without.get('teacher_score'))}, "
+            f"retention {tables.ranged(fmt.percent(without.get('retention')), without, 'retention')}."
+        )
+
+
+def warnings(part: Part) -> None:
+    """Render what must be known before a figure is quoted."""
+    flags = [str(flag.get("sentence")) for flag in part["sanity"] if isinstance(flag, Mapping)]
+    if flags:
+        count = f"{len(flags)} figures look" if len(flags) > 1 else "One figure looks"
+        with st.expander(f"{count} suspicious: read before quoting", icon=":material/warning:"):
+            st.text("\n".join(flags))
+
+
+def first_table(part: Part) -> None:
+    """Render the paper's Table 1 from measured rows, beside the paper's own."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Table 1, measured", anchor=False, width="content")
+        st.badge(f"Last two rows: {paper.LABEL.lower()}", icon=":material/menu_book:", color="orange")
+    frame = tables.table_1(part)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=38 + 35 * len(frame),
+        key="findings_table_1",
+        column_config={"Variant": st.column_config.TextColumn(pinned=True, width=180)},
+        alt="Size, latency, score and retention of every variant as measured, and the paper's simulated rows",
+    )
+    st.caption(
+        "The paper's rows speak of another teacher on another machine: a claim to test, not a result to match. In "
+        "brackets: 95 % intervals over examples and seeds. Ratios are to the teacher's FP16 file and to the teacher "
+        "in its own fastest faithful runtime."
+    )
+
+
+def second_table(part: Part, bits: str) -> None:
+    """Render the figures task by task: chart and table."""
+    system = f"{tables.DQF}@{bits}"
+    rows = tables.tasks_of(part, system)
+    if not rows:
+        return
+    title = f"Student-DQF, {tables.bits_title(bits)}"
+    st.subheader("Table 2, measured: task by task", anchor=False)
+    st.plotly_chart(
+        finding_charts.retention_by_task(rows, title),
+        config=PLAIN,
+        key="findings_tasks",
+        alt=f"Retention of {title} on each task with 95 % intervals; the table below holds the same figures",
+    )
+    number = st.column_config.NumberColumn
+    frame = tables.task_table(part, system)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=38 + 35 * len(frame),
+        key="findings_table_2",
+        column_config={
+            "Task": st.column_config.TextColumn(pinned=True),
+            **{name: number(format="%.1f") for name in ("Teacher", "Score")},
+            "× faster": number(format="%.1f×"),
+            "Lost": number(help="Answers that were right with the teacher and are wrong now, over all seeds."),
+            "Won": number(help="Answers that were wrong with the teacher and are right now, over all seeds."),
+            "Majority": number(format="%.1f", help="Score of always giving the best single answer."),
+            "Published": number(format="%.1f", help="Score of BERT-base, trained on all of GLUE's rows; published."),
+        },
+        alt=f"Scores of {title} and its teacher by task with intervals, retention, flips and baselines",
+    )
+    st.dataframe(
+        task_averages.averages(part, system),
+        hide_index=True,
+        key="findings_table_2_averages",
+        alt="The average over tasks as measured, and the paper's simulated one",
+    )
+    st.caption(
+        f"{title}, in % of each task's own metric, mean over seeds. This project's sources hold the paper's averages, "
+        "not its scores by task: so its row stands below the average and nowhere else."
+    )
+    rows_behind(task_averages.score_matrix(part), "scores-by-task", "Scores of all variants by task")
+
+
+def rows_behind(frame: pd.DataFrame, name: str, label: str = "The rows behind it") -> None:
+    """Render the rows of a chart, one click away, with a download."""
+    with st.expander(label, icon=":material/table_rows:"):
+        st.dataframe(
+            frame,
+            hide_index=True,
+            height=min(38 + 35 * len(frame), 388),
+            key=f"rows_{name}",
+            alt=f"{label}: {len(frame)} rows",
+        )
+        st.download_button(
+            "Download CSV",
+            lambda: frame.to_csv(index=False).encode(),
+            file_name=f"dqf-{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"csv_{name}",
+        )

@@ -1,0 +1,1 @@
+"""The frontier: chart, limits and what fits them."""

@@ -1,0 +1,141 @@
+"""The parts of the frontier page: controls whose state is in the address, the answer, chart and table."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dqf.ui import basket, frames, variant_table
+from dqf.ui import format as fmt
+from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
+from dqf.ui.charts import CONFIG
+from dqf.ui.frames import Filters
+from dqf.ui.frontier.budgets import Budget, Choice, limit_on
+from dqf.ui.frontier.chart import frontier, frontier_3d
+from dqf.ui.shell import navigation
+from dqf.ui.studio import Studio
+
+ALL_TASKS = "All tasks"
+TABLE_ROWS = 200
+
+
+def axis_controls() -> tuple[Axis, Axis]:
+    """Render the choice of axes."""
+    x = st.segmented_control("Cost", list(COSTS), default="Size", key="x", bind="query-params", required=True)
+    y = st.segmented_control("Quality", list(QUALITIES), default="Score", key="y", bind="query-params", required=True)
+    return COSTS[x or "Size"], QUALITIES[y or "Score"]
+
+
+def filter_controls(variants: pd.DataFrame) -> Filters:
+    """Render the filters; all of them are in the address."""
+    tasks = [*frames.options(variants, "task"), ALL_TASKS]
+    newest = str(frames.newest_run_with_variants(variants)["task"].iloc[0])
+    with st.container(border=True):
+        top = st.columns((2, 3, 2), gap="medium")
+        task = top[0].selectbox("Task", tasks, index=tasks.index(newest), key="task", bind="query-params")
+        kinds = top[1].pills(
+            "Method",
+            frames.options(variants, "kind"),
+            selection_mode="multi",
+            format_func=fmt.plain,
+            key="method",
+            bind="query-params",
+            wrap=True,
+        )
+        methods = top[2].pills(
+            "Quantizer",
+            frames.options(variants, "method"),
+            selection_mode="multi",
+            format_func=fmt.plain,
+            key="quantizer",
+            bind="query-params",
+        )
+        bottom = st.columns((2, 3, 2), gap="medium", vertical_alignment="bottom")
+        bits = bottom[0].pills(
+            "Bits", frames.options(variants, "bits"), selection_mode="multi", key="bits", bind="query-params"
+        )
+        verified = bottom[1].toggle("Verified only", key="verified", bind="query-params")
+    return Filters("" if task == ALL_TASKS else str(task), kinds or (), methods or (), bits or (), bool(verified))
+
+
+def caveats(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget) -> None:
+    """Say what must not be read into the chart."""
+    machines = shown[["hardware", "threads"]].drop_duplicates()
+    if len(machines) > 1:
+        st.caption(
+            f":material/warning: Latencies come from {len(machines)} different machines or thread counts; "
+            "compare them through the speed-up in the table."
+        )
+    if shown["task"].nunique() > 1 and y.column == "score":
+        st.caption(
+            ":material/warning: Scores of different tasks share this axis; retention is comparable, scores are not."
+        )
+    other = "latency" if x is SIZE else "size"
+    st.caption(
+        f"Bubble area shows {other}; shape shows bits: ● FP16, ■ 8-bit, ◆ 4-bit, ▲ 3-bit, ✕ 2-bit, ★ mixed. "
+        f"Bars are 95 % intervals. Faded: another variant is {'smaller' if x is SIZE else 'faster'} and no worse."
+        + ("" if budget == Budget() else " Nearly gone: it breaks a limit.")
+    )
+
+
+def chart(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget, choice: Choice | None) -> list[str]:
+    """Render the interactive chart with a ring around the answer, and return the keys of the selected points."""
+    marked = (str(choice.row["key"]), "Best that fits" if choice.fits else "Closest") if choice else None
+    event = st.plotly_chart(
+        frontier(shown, x, y, fits=budget.fits(shown), limit=limit_on(x, budget), marked=marked),
+        config=CONFIG,
+        key="frontier_chart",
+        on_select="rerun",
+        selection_mode=("points", "box", "lasso"),
+        alt=f"{y.title} against {x.title.lower()} of {len(shown)} variants; the table below holds the same figures",
+    )
+    return [str(point["customdata"]) for point in event["selection"]["points"] if point.get("customdata")]
+
+
+def chart_3d(shown: pd.DataFrame, y: Axis) -> None:
+    """Render the view in space."""
+    st.plotly_chart(
+        frontier_3d(shown, y),
+        config=CONFIG,
+        key="frontier_3d",
+        alt=f"Size, latency and {y.title.lower()} of {len(shown)} variants in space",
+    )
+    st.caption("Drag to turn. Points are chosen in the 2-D view or in the table.")
+
+
+def table(studio: Studio, shown: pd.DataFrame) -> list[str]:
+    """Render the same figures as a table and return the keys of the selected rows."""
+    st.markdown("##### The same figures as a table")
+    part = shown.head(TABLE_ROWS)
+    if len(shown) > TABLE_ROWS:
+        st.caption(f"The newest {TABLE_ROWS} of {len(shown)} variants; filters bring up the others.")
+    event = variant_table.show(
+        part, studio.scores(), key="frontier_table", with_run=True, on_select="rerun", selection_mode="multi-row"
+    )
+    return [str(part["key"].iloc[row]) for row in event["selection"]["rows"] if row < len(part)]
+
+
+def basket_bar(chosen: list[str]) -> None:
+    """Render what can be done with the selected points."""
+    held = basket.held()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            f"Add {len(chosen)} to basket" if chosen else "Add to basket",
+            icon=":material/add:",
+            disabled=not chosen,
+            key="add_to_basket",
+            help="Select points in the chart (click, shift-click or box) or rows in the table.",
+        ):
+            count = basket.put(chosen)
+            st.toast(f"The basket holds {count}.", icon=":material/check_circle:")
+            held = basket.held()
+        if st.button(
+            f"Compare ({len(held)})",
+            icon=navigation.COMPARE.icon,
+            type="primary",
+            disabled=not (held or chosen),
+            key="compare_basket",
+        ):
+            basket.put(chosen)
+            navigation.COMPARE.go({basket.PARAMETER: basket.held()})
+        st.caption(f"{len(chosen)} selected." if chosen else "Nothing selected.")

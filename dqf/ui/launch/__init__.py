@@ -1,0 +1,1 @@
+"""The launch page: form, estimate, sources of models and tasks."""

@@ -1,0 +1,1 @@
+"""Texts through all variants at once."""

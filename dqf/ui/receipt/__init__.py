@@ -1,0 +1,1 @@
+"""Quantization receipts: facts in words, heat strip, tables."""

@@ -1,0 +1,1 @@
+"""The runs page: the list, one run in detail, its exports."""

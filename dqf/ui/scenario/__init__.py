@@ -1,0 +1,1 @@
+"""Which row serves a scenario best."""

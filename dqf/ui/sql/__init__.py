@@ -1,0 +1,1 @@
+"""Free queries with charts."""
