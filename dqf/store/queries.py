@@ -34,8 +34,7 @@ def variants(store: Store) -> pd.DataFrame:
     """Return one row per run and variant, newest run first, variants in the result's order.
 
     Columns: run_id, variant_id, every scalar of the result schema (`verification` as
-    verification_relative_l2_error, _argmax_agreement, _tolerance, _n; the candidates as
-    runtime_candidates_json), and
+    verification_relative_l2_error, _argmax_agreement, _tolerance, _n; the candidates are left to SQL), and
     of the run: created, teacher, student, quantizer_config (what the config asked for), seed,
     reference, run_dir, hardware (CPU), threads, baseline_runtime; of the first task: task, metric,
     n, tasks_n (how many tasks, without extra parts), score_ci95_low, score_ci95_high (both empty if there are several
@@ -48,7 +47,7 @@ def variants(store: Store) -> pd.DataFrame:
                       arg_min(n, position) AS n, count(*) AS tasks_n,
                       arg_min(ci95_low, position) AS low, arg_min(ci95_high, position) AS high
                FROM scores WHERE extra IS NOT TRUE GROUP BY run_id, variant_id)
-           SELECT variants.* EXCLUDE (position), runs.created, runs.teacher, runs.student,
+           SELECT variants.* EXCLUDE (position, runtime_candidates_json), runs.created, runs.teacher, runs.student,
                   runs.quantizer AS quantizer_config, runs.seed, runs.reference, runs.run_dir,
                   runs.hardware, runs.threads, runs.baseline_runtime,
                   coalesce(first_task.task, runs.task) AS task, first_task.metric, first_task.n, first_task.tasks_n,

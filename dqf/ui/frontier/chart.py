@@ -150,9 +150,16 @@ def _bubbles(
             "thickness": 1.5,
             "width": 4,
         },
-        text=[_hover(row, x, y, other) for row in part.to_dict("records")],
+        text=_hovers(part, x, y, other),
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _hovers(part: pd.DataFrame, x: Axis, y: Axis, other: Axis) -> list[str]:
+    """Return the hover texts; only the columns they use are turned into rows, which of thousands takes longest."""
+    used = {"name", "task", "run_id", "verified", "n", y.low, y.high, x.column, y.column, other.column}
+    rows = part[[column for column in part.columns if column in used]]
+    return [_hover(row, x, y, other) for row in rows.to_dict("records")]
 
 
 def _hover(row: Mapping[Any, Any], x: Axis, y: Axis, other: Axis) -> str:
@@ -181,7 +188,7 @@ def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
             mode="markers",
             name=variant_title(variant),
             marker={"size": 6, "color": variant_color(variant)},
-            text=[_hover(row, SIZE, y, LATENCY) for row in part.to_dict("records")],
+            text=_hovers(part, SIZE, y, LATENCY),
             hovertemplate="%{text}<extra></extra>",
         )
     axes = {"gridcolor": GRID_COLOR, "showbackground": False}

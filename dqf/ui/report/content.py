@@ -31,7 +31,7 @@ METHOD = (
 )
 
 
-LEFT_OUT = ("run_dir", "kind", "label", "method", "runtime_candidates_json")
+LEFT_OUT = ("run_dir", "kind", "label", "method")
 """Columns that say nothing to others, or hold paths of this machine."""
 
 
