@@ -108,5 +108,10 @@ def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
 
 
 def _frame(store: Store, sql: str, values: list[Any] | None = None) -> pd.DataFrame:
+    """Return the rows; through Arrow, which takes half as long as DuckDB's own way for a table of many texts.
+
+    Whole numbers with gaps are floats, as everywhere in pandas; flags with gaps are True, False and None.
+    """
     with store.cursor() as cursor:
-        return cursor.execute(sql, values or []).df()
+        frame: pd.DataFrame = cursor.sql(sql, params=values or []).to_arrow_table().to_pandas()
+    return frame
