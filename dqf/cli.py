@@ -113,6 +113,12 @@ def build_parser() -> argparse.ArgumentParser:
     exporting.add_argument("--format", metavar="NAME", help="one of " + ", ".join(registry.names("exporter")))
     exporting.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default in the run's `exports`)")
     flags.add_exporter_flags(exporting)
+    report = add("report", _report, "Write the report of one or more runs as HTML, PDF, CSV or parquet.")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="a run id, its beginning, or `latest`")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="its ending says the form (default dqf-report-RUN.html)"
+    )
+    report.add_argument("--loss", type=float, default=0.02, metavar="SHARE", help="allowed below the teacher (0.02)")
     add("ingest", _ingest, "Rebuild the store from the run directories.")
     add("doctor", _doctor, "Check this machine and say what is wanting.")
     return parser
@@ -318,6 +324,18 @@ def _export(arguments: argparse.Namespace) -> int:
         made = command.export_variant(settings, arguments, flags.exporter_options(arguments))
     record = {"folder": str(made.folder), "size_bytes": made.size_bytes, **made.record}
     print(json.dumps(record, indent=1) if arguments.json else command.sentence(made))
+    return OK
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from streamlit.logger import set_log_level
+
+    set_log_level("ERROR")  # it would say at every cached call that no server runs
+    from dqf.ui.report import command
+
+    file = command.write(load_settings(arguments.results_dir), arguments.runs, arguments.out, arguments.loss)
+    size = file.stat().st_size
+    print(json.dumps({"file": str(file), "size_bytes": size}) if arguments.json else f"{file} ({size / 1e6:.2f} MB)")
     return OK
 
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dqf.ui import components
 from dqf.ui.report import view as report_view
+from dqf.ui.report.gather import put_together
 from dqf.ui.shell import navigation
 
 studio, _ = components.start_page("Reports", "Take the figures along: what was measured, and how to repeat it.")
@@ -23,6 +24,6 @@ if rows.empty:
         ":material/summarize:", "The basket is empty.", lambda: navigation.FRONTIER.link("Choose on the frontier")
     )
     st.stop()
-report = report_view.put_together(studio, rows, loss)
+report = put_together(studio, rows, loss)
 report_view.downloads(report)
 report_view.preview(report)

@@ -11,17 +11,18 @@ import pandas as pd
 import pypdf
 import pytest
 
+from dqf import cli
 from dqf.config import RunConfig
-from dqf.settings import Settings
+from dqf.settings import Settings, load_settings
 from dqf.store import queries
 from dqf.store.db import Store
 from dqf.store.ingest import sync
 from dqf.ui import frames
 from dqf.ui.compare import comparisons
 from dqf.ui.report import content as report_content
+from dqf.ui.report import files
 from dqf.ui.report import html as report_html
 from dqf.ui.report import pdf as report_pdf
-from dqf.ui.report import view as report_view
 from tests.support.example_runs import write_example_run
 
 EVIL = "<img src=https://example.org/x.png onerror=alert(1)>"
@@ -167,7 +168,7 @@ def test_long_and_foreign_names_do_not_break_the_pdf(tmp_path, run):
 
 def test_rows_for_machines_hold_base_units_and_provenance(tmp_path, run):
     report = report_of(tmp_path, run)
-    frame = pd.read_parquet(io.BytesIO(report_view._parquet(report)))
+    frame = pd.read_parquet(io.BytesIO(files._parquet(report)))
     assert len(frame) == 7
     result = json.loads((run / "result.json").read_text())
     assert frame["size_bytes"].tolist() == [row["size_bytes"] for row in result["variants"]]
@@ -199,3 +200,31 @@ def test_a_run_without_its_result_still_gives_a_report(tmp_path, run):
     bare = report_content.build(report.variants, {}, pd.DataFrame(), now=NOW)
     assert report_html.render(bare)
     assert report_pdf.render(bare).startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begins"), [("html", b"<!doctype html>"), ("PDF", b"%PDF-"), ("csv", b"run_id,"), ("parquet", b"PAR1")]
+)
+def test_the_command_line_writes_the_same_report_beside_a_running_app(tmp_path, run, capsys, suffix, begins):
+    store = Store.open(load_settings(tmp_path))  # as an app holds it
+    out = tmp_path / f"report.{suffix}"
+    try:
+        assert cli.main(["report", "latest", "--out", str(out), "--json", "--results-dir", str(tmp_path)]) == 0
+    finally:
+        store.close()
+    assert json.loads(capsys.readouterr().out) == {"file": str(out), "size_bytes": out.stat().st_size}
+    assert out.read_bytes()[:40].lower().startswith(begins.lower())
+
+
+def test_the_command_line_refuses_in_a_sentence(tmp_path, run, capsys):
+    write_example_run(tmp_path / "runs", state="queued", age_seconds=1)
+    for arguments, said in (
+        (["latest"], "a report needs measured variants"),
+        ([run.name, "--out", "a.doc"], "`--out` must end in .html, .pdf, .csv, .parquet: a.doc does not."),
+        ([run.name, "--out", str(tmp_path)], "must end in"),
+        ([run.name, "--out", str(tmp_path / "no" / "a.csv")], "must be a file that can be written"),
+        ([run.name, "--loss", "2"], "`--loss` must be a share from 0 to below 1: 2 is not"),
+        (["nope"], "no run begins with 'nope'"),
+    ):
+        assert cli.main(["report", *arguments, "--results-dir", str(tmp_path)]) == 2
+        assert said in capsys.readouterr().err

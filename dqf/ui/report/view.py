@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from dqf.jobs import protocol
-from dqf.ui import basket, components, frames, scored
+from dqf.ui import basket, components, frames
 from dqf.ui import format as fmt
-from dqf.ui.compare import comparisons
 from dqf.ui.frontier import budget_view
-from dqf.ui.report import content as report_content
+from dqf.ui.report import files
 from dqf.ui.report.content import Report
 from dqf.ui.shell import navigation
-from dqf.ui.studio import Studio
 
 RUN, BASKET = "A run", "The basket of Compare"
 MOST = 60
@@ -47,74 +43,24 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     return variants[variants["run_id"] == run_id].head(MOST), loss
 
 
-def put_together(studio: Studio, rows: pd.DataFrame, loss: float) -> Report:
-    """Return the report of the chosen rows."""
-    results = {}
-    for run_id in dict.fromkeys(rows["run_id"]):
-        run_dir = studio.run_dir(str(run_id))
-        result = protocol.read_json(run_dir / "result.json") if run_dir is not None else None
-        results[str(run_id)] = result if isinstance(result, dict) else {}
-    return report_content.build(rows, results, _differences(studio, rows), loss)
-
-
-def _differences(studio: Studio, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return paired tests of every variant against the teacher of its run, where predictions can be read."""
-    found, _ = scored.load(studio, rows)
-    teachers = set(rows.loc[rows["variant"] == "teacher", "key"])
-    groups, chosen = [], []
-    for run_id in dict.fromkeys(rows["run_id"]):
-        own = [one for one in found if one.key.startswith(f"{run_id}/")]
-        for group in comparisons.groups(own):
-            teacher = next((one.key for one in group if one.key in teachers), "")
-            if teacher and len(group) > 1:
-                groups.append(group)
-                chosen += comparisons.pairs([group], teacher)
-    return comparisons.compare_pairs(chosen, scored.resampled(studio, groups)) if chosen else pd.DataFrame()
-
-
 def downloads(report: Report) -> None:
     """Render one button per form; a file is made when it is asked for."""
-    rows = report_content.machine_rows
-    forms: tuple[tuple[str, str, str, str, Callable[[], bytes]], ...] = (
-        ("HTML", "html", "text/html", ":material/public:", lambda: _html(report)),
-        ("PDF", "pdf", "application/pdf", ":material/picture_as_pdf:", lambda: _pdf(report)),
-        ("CSV", "csv", "text/csv", ":material/csv:", lambda: rows(report).to_csv(index=False).encode()),
-        ("Parquet", "parquet", "application/vnd.apache.parquet", ":material/table:", lambda: _parquet(report)),
-    )
     with st.container(horizontal=True):
-        for name, suffix, mime, icon, make in forms:
+        for form in files.FORMS:
             st.download_button(
-                name,
-                make,
-                file_name=f"{report.file_stem}.{suffix}",
-                mime=mime,
-                icon=icon,
-                type="primary" if suffix == "html" else "secondary",
+                form.title,
+                partial(form.make, report),
+                file_name=f"{report.file_stem}.{form.suffix}",
+                mime=form.mime,
+                icon=form.icon,
+                type="primary" if form.suffix == "html" else "secondary",
                 on_click="ignore",
-                key=f"report_{suffix}",
+                key=f"report_{form.suffix}",
             )
     st.caption(
         "HTML: one file with interactive charts that opens without a network. PDF: for print. CSV and parquet: the "
         "rows with every figure in base units, hardware, versions, seeds and configs beside them."
     )
-
-
-def _html(report: Report) -> bytes:
-    from dqf.ui.report import html as report_html
-
-    return report_html.render(report)
-
-
-def _pdf(report: Report) -> bytes:
-    from dqf.ui.report import pdf as report_pdf
-
-    return report_pdf.render(report)
-
-
-def _parquet(report: Report) -> bytes:
-    buffer = io.BytesIO()
-    report_content.machine_rows(report).to_parquet(buffer, index=False)
-    return buffer.getvalue()
 
 
 def preview(report: Report) -> None:
