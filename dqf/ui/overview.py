@@ -28,6 +28,25 @@ def introduction() -> None:
     )
 
 
+WAYS = (
+    (navigation.LAUNCH, "Compress a model for your task", "Teacher, student, bits; the cost in time and memory first."),
+    (navigation.FRONTIER, "See what a byte or a millisecond buys", "Every variant with its interval; set your limits."),
+    (navigation.PLAYGROUND, "Ask all variants the same text", "Where the small model answers as its teacher does."),
+    (navigation.FINDINGS, "Check the paper's claims", "Three hypotheses, tested on measured figures."),
+)
+"""What people come for: page, wish, and what they find there."""
+
+
+def ways_on() -> None:
+    """Say what can be done here, one card per wish."""
+    st.subheader("What you can do here", anchor=False)
+    for column, (place, wish, found) in zip(st.columns(len(WAYS)), WAYS, strict=True):
+        with column.container(border=True, height="stretch", gap="xxsmall"):
+            st.markdown(f"**{wish}**")
+            st.caption(found)
+            place.link(f"Go to {place.title}")
+
+
 def launch_button(studio: Studio) -> None:
     """Render the button that launches the starter."""
     if st.button("Launch the starter", type="primary", icon=":material/rocket_launch:", key="launch_starter"):
@@ -49,6 +68,7 @@ def nothing_yet(studio: Studio, runs: pd.DataFrame) -> None:
             "Nothing has been measured yet. The starter needs no model hub and takes a few minutes.",
             lambda: launch_button(studio),
         )
+    ways_on()
     st.subheader("What the paper claims", anchor=False)
     _claims(None)
 
@@ -86,10 +106,11 @@ def show(variants: pd.DataFrame) -> None:
     with right, st.container(border=True, height="stretch"):
         st.markdown("##### Measured here, and the paper's claim", width="stretch")
         _claims(best)
+    ways_on()
 
 
 def _headline(best: pd.Series[Any], rule: str) -> None:
-    st.subheader("Newest run", anchor=False)
+    st.subheader("A run that ships with the Studio" if best["reference"] else "Newest run", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge("Verified", icon=":material/verified:", color="green")
         st.text(f"{best['name']} · {best['task']}")
