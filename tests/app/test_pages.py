@@ -81,6 +81,7 @@ def test_overview_names_baseline_interval_and_n(open_page, filled):
 def test_overview_without_runs_offers_the_starter(open_page, settings):
     app = open_page("overview")
     assert "Nothing has been measured yet" in everything(app)
+    assert "What you can do here" in everything(app)
     app.button(key="launch_starter").click().run()
     assert not app.exception
     runs = list(settings.runs_dir.iterdir())
