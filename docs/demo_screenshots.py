@@ -24,7 +24,6 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "demo"
 SIZE = {"width": 1280, "height": 860}
-COLORS = 96
 SHOTS = (
     ("1-overview", "", ""),
     ("2-launch", "launch", ""),
@@ -72,7 +71,7 @@ def main() -> int:
 
 
 def _take(page: Page, file: Path, text: str) -> None:
-    """Wait until the page is drawn, and keep what is seen of it in few colors."""
+    """Wait until the page is drawn, and keep what is seen of it in a palette."""
     page.wait_for_selector('[data-test-script-state="notRunning"]')
     page.locator('[data-testid="stSkeleton"]').first.wait_for(state="detached")
     time.sleep(3)  # charts draw themselves after the script has ended
@@ -81,7 +80,7 @@ def _take(page: Page, file: Path, text: str) -> None:
         page.get_by_text(text).first.evaluate("element => element.scrollIntoView({block: 'start'})")
         time.sleep(1)
     image: Any = Image.open(io.BytesIO(page.screenshot()))
-    image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(file, optimize=True)
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB")
 
 

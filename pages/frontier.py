@@ -21,24 +21,28 @@ if variants.empty:
 with controls:
     x, y = frontier_view.axis_controls()
 answer = st.container()
-budget = budget_view.sliders(variants)
-filters = frontier_view.filter_controls(variants)
+left, right = st.columns((2, 5), gap="medium")
+with left:
+    budget = budget_view.sliders(variants)
+    filters = frontier_view.filter_controls(variants)
 shown = filters.apply(variants)
 if shown.empty:
-    components.empty_state(":material/filter_alt_off:", "No variant passes these filters; clear one of them.")
+    with right:
+        components.empty_state(":material/filter_alt_off:", "No variant passes these filters; clear one of them.")
     st.stop()
 with answer:
     choice = budget_view.answer(shown, x, budget)
-bar = st.container()
-flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
 chosen: list[str] = []
-if flat.open:
-    with flat:
-        chosen = frontier_view.chart(shown, x, y, budget, choice)
-        frontier_view.caveats(shown, x, y, budget)
-if space.open:
-    with space:
-        frontier_view.chart_3d(shown, y)
+with right:
+    bar = st.container()
+    flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
+    if flat.open:
+        with flat:
+            chosen = frontier_view.chart(shown, x, y, budget, choice)
+            frontier_view.caveats(shown, x, y, budget)
+    if space.open:
+        with space:
+            frontier_view.chart_3d(shown, y)
 chosen = list(dict.fromkeys((*chosen, *frontier_view.table(studio, shown))))
 with bar:
     frontier_view.basket_bar(chosen)

@@ -20,13 +20,9 @@ def sliders(variants: pd.DataFrame) -> Budget:
         variants: all of them, so that the sliders do not move when a filter changes.
     """
     with st.container(border=True):
-        columns = st.columns(3, gap="medium")
-        with columns[0]:
-            size = _slider("Largest file (MB)", SIZE, variants, "max_mb")
-        with columns[1]:
-            latency = _slider("Slowest answer, p50 (ms)", LATENCY, variants, "max_ms")
-        with columns[2]:
-            loss = loss_slider()
+        size = _slider("Largest file (MB)", SIZE, variants, "max_mb")
+        latency = _slider("Slowest answer, p50 (ms)", LATENCY, variants, "max_ms")
+        loss = loss_slider()
     return Budget(size / SIZE.scale, latency / LATENCY.scale, loss)
 
 

@@ -31,9 +31,8 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
     tasks = [*frames.options(variants, "task"), ALL_TASKS]
     newest = str(frames.newest_run_with_variants(variants)["task"].iloc[0])
     with st.container(border=True):
-        top = st.columns((2, 3, 2), gap="medium")
-        task = top[0].selectbox("Task", tasks, index=tasks.index(newest), key="task", bind="query-params")
-        kinds = top[1].pills(
+        task = st.selectbox("Task", tasks, index=tasks.index(newest), key="task", bind="query-params")
+        kinds = st.pills(
             "Method",
             frames.options(variants, "kind"),
             selection_mode="multi",
@@ -42,7 +41,7 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
             bind="query-params",
             wrap=True,
         )
-        methods = top[2].pills(
+        methods = st.pills(
             "Quantizer",
             frames.options(variants, "method"),
             selection_mode="multi",
@@ -50,11 +49,10 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
             key="quantizer",
             bind="query-params",
         )
-        bottom = st.columns((2, 3, 2), gap="medium", vertical_alignment="bottom")
-        bits = bottom[0].pills(
+        bits = st.pills(
             "Bits", frames.options(variants, "bits"), selection_mode="multi", key="bits", bind="query-params"
         )
-        verified = bottom[1].toggle("Verified only", key="verified", bind="query-params")
+        verified = st.toggle("Verified only", key="verified", bind="query-params")
     return Filters("" if task == ALL_TASKS else str(task), kinds or (), methods or (), bits or (), bool(verified))
 
 
