@@ -106,6 +106,11 @@ class Artifact:
         """Quantized weights by parameter name."""
         return {name: Packed.from_dict(one) for name, one in self.manifest["quantized"].items()}
 
+    @cached_property
+    def architecture(self) -> str:
+        """The `model_type` of its `config.json`."""
+        return str(json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
+
     @property
     def is_packed(self) -> bool:
         """Whether any weight is quantized."""

@@ -59,6 +59,7 @@ class Estimate:
         disk_bytes: stage cache and run directory.
         variants: file sizes, by arithmetic.
         notes: what could not be estimated and why.
+        student: shape of the student, None while it is known to the hub alone.
     """
 
     parts: Mapping[str, float]
@@ -66,6 +67,7 @@ class Estimate:
     disk_bytes: int
     variants: tuple[VariantEstimate, ...]
     notes: tuple[str, ...]
+    student: ModelShape | None = None
 
     @property
     def seconds(self) -> float:
@@ -145,7 +147,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         per_row = len(plan.teacher_layers) * teacher.hidden + plan.attention * work.tokens_per_row**2
         disk += int(2 * per_row * work.train_rows)
         parts[TEACHER] += _inference_s(teacher, work.train_rows, work, settings)
-    return Estimate(parts, int(memory), int(disk), _variants(config, teacher, student), tuple(notes))
+    return Estimate(parts, int(memory), int(disk), _variants(config, teacher, student), tuple(notes), student)
 
 
 def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:

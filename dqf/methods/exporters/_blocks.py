@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dqf.artifacts import Artifact
 from dqf.errors import UserError
+from dqf.exporting.outline import Outline
 from dqf.methods.exporters._folding import fold_input_scales, refuse_unfoldable
 from dqf.methods.exporters._weights import Weights, block_parts, common_width, in_blocks, read_weights
 
@@ -17,7 +18,7 @@ LOADING = """model = AutoModelForSequenceClassification.from_pretrained(
 ).eval()"""
 
 
-def refuse_blocks(artifact: Artifact, form: str, bits: Sequence[int], rows: int) -> str:
+def refuse_blocks(artifact: Outline, form: str, bits: Sequence[int], rows: int) -> str:
     """Return why an artifact's blocks cannot take this form, empty if they can.
 
     Args:

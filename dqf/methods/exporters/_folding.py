@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from dqf.artifacts import Artifact
-from dqf.methods.exporters._weights import F32, Weights, in_blocks, read_config
+from dqf.exporting.outline import Outline
+from dqf.methods.exporters._weights import F32, Weights, in_blocks
 
 FOLDABLE = ("llama", "mistral", "qwen2", "qwen3")
 """Architectures whose blocks read their norms nowhere else, and gate the product that `down_proj` reads."""
 
 
-def refuse_unfoldable(artifact: Artifact, form: str) -> str:
+def refuse_unfoldable(artifact: Outline, form: str) -> str:
     """Return why an artifact's input scales cannot be folded, empty if they can or if there are none."""
     scaled = in_blocks(name for name, packed in artifact.packed.items() if packed.input_scale)
-    kind = read_config(artifact).get("model_type", "")
+    kind = artifact.architecture
     if not scaled or kind in FOLDABLE:
         return ""
     return (

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.methods.exporters._blocks import IMPORTS, LOADING, read_blocks, refuse_blocks
 from dqf.methods.exporters._files import WEIGHTS, Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._weights import U8, Coded, half, in_blocks
@@ -25,7 +26,7 @@ from dqf.registry import NoOptions, register
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
-def refuse(artifact: Artifact, options: NoOptions) -> str:
+def refuse(artifact: Outline, options: NoOptions) -> str:
     """Return why an artifact cannot become an AutoAWQ checkpoint, empty if it can."""
     return refuse_blocks(artifact, "an AutoAWQ checkpoint", (4,), 32)
 

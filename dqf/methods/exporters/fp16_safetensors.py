@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.methods.exporters._files import WEIGHTS, Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._weights import half, read_weights
 from dqf.registry import NoOptions, register
 
 
-def refuse(artifact: Artifact, options: NoOptions) -> str:
+def refuse(artifact: Outline, options: NoOptions) -> str:
     """Return an empty text: every artifact can be expanded."""
     return ""
 

@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.fields import setting
 from dqf.methods.exporters._files import Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._folding import fold_input_scales
 from dqf.methods.exporters._gguf_metadata import ARCHITECTURES, write_metadata
-from dqf.methods.exporters._weights import F32, U8, Coded, Weights, half, read_config, read_weights
+from dqf.methods.exporters._weights import F32, U8, Coded, Weights, half, read_weights
 from dqf.registry import register
 
 FILE = "model.gguf"
@@ -52,9 +53,9 @@ class GGUFConfig:
     )
 
 
-def refuse(artifact: Artifact, options: GGUFConfig) -> str:
+def refuse(artifact: Outline, options: GGUFConfig) -> str:
     """Return why an artifact cannot become a GGUF file, empty if it can."""
-    kind = read_config(artifact).get("model_type", "")
+    kind = artifact.architecture
     if kind not in ARCHITECTURES:
         return (
             f"a GGUF file must hold a decoder that transformers reads back ({', '.join(ARCHITECTURES)}): this variant "
@@ -78,7 +79,7 @@ def refuse(artifact: Artifact, options: GGUFConfig) -> str:
     return ""
 
 
-def _type_of(artifact: Artifact, options: GGUFConfig) -> str:
+def _type_of(artifact: Outline, options: GGUFConfig) -> str:
     """Return the type `auto` stands for."""
     if options.type != "auto":
         return options.type

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.methods.exporters._blocks import IMPORTS, LOADING, read_blocks, refuse_blocks
 from dqf.methods.exporters._files import WEIGHTS, Written, transformers_loading, write_config, write_safetensors
 from dqf.methods.exporters._weights import U8, Coded, block_parts, half
@@ -26,7 +27,7 @@ from dqf.quant.packing import pack
 from dqf.registry import NoOptions, register
 
 
-def refuse(artifact: Artifact, options: NoOptions) -> str:
+def refuse(artifact: Outline, options: NoOptions) -> str:
     """Return why an artifact cannot become a GPTQ checkpoint, empty if it can."""
     return refuse_blocks(artifact, "a GPTQ checkpoint", (2, 3, 4, 8), 32)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.fields import setting
 from dqf.methods.exporters._files import Written
 from dqf.methods.exporters._onnx import write_onnx
@@ -27,7 +28,7 @@ class ONNX4BitConfig:
     )
 
 
-def refuse(artifact: Artifact, options: ONNX4BitConfig) -> str:
+def refuse(artifact: Outline, options: ONNX4BitConfig) -> str:
     """Return why an artifact cannot take this form, empty if it can."""
     bits = {one.bits for one in artifact.packed.values()}
     if not bits:

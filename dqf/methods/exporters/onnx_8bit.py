@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dqf.artifacts import Artifact
+from dqf.exporting.outline import Outline
 from dqf.methods.exporters._files import Written
 from dqf.methods.exporters._onnx import write_onnx
 from dqf.methods.exporters._onnx_graph import WIDTHS
@@ -16,7 +17,7 @@ from dqf.registry import NoOptions, register
 LEVELS = 127
 
 
-def refuse(artifact: Artifact, options: NoOptions) -> str:
+def refuse(artifact: Outline, options: NoOptions) -> str:
     """Return why an artifact cannot take this form, empty if it can."""
     narrow = min((one.bits for one in artifact.packed.values()), default=8)
     if narrow < 8:

@@ -57,6 +57,7 @@ class AWQConfig:
     config=AWQConfig,
     summary="Protects the weights that meet large inputs by scaling them up before rounding.",
     needs_calibration=True,
+    scales_inputs=True,
 )
 def quantize_weight(
     weight: Tensor, granularity: Granularity, inputs: LayerInputs | None, config: AWQConfig

@@ -44,6 +44,7 @@ class SmoothQuantConfig:
     config=SmoothQuantConfig,
     summary="Eight-bit weights scaled so that integer runtimes can round their inputs to 8 bits as well.",
     needs_calibration=True,
+    scales_inputs=True,
     bits=(8,),
 )
 def quantize_weight(

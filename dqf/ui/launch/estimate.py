@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,7 @@ from dqf.config import RunConfig
 from dqf.errors import UserError
 from dqf.estimate import Estimate, estimate
 from dqf.estimate_history import Correction, current_correction
+from dqf.exporting.outline import Outlook, outlook
 from dqf.room import memory_limit
 from dqf.settings import Settings
 from dqf.ui import components, frames
@@ -44,6 +47,23 @@ def show(config: RunConfig, settings: Settings) -> None:
         _variants(found, config.quantization.quantizer)
     for note in found.notes:
         st.text(note)
+    if found.student is not None:
+        _exports(outlook(config, found.student))
+
+
+def _exports(rows: Sequence[Outlook]) -> None:
+    """Say which forms the students will be able to take, and what stands in the way of the others."""
+    bits = list(dict.fromkeys(row.bits for row in rows))
+    table = pd.DataFrame({"Form": list(dict.fromkeys(row.form for row in rows))})
+    for width in bits:
+        table[fmt.bits(width)] = ["–" if row.refused else "yes" for row in rows if row.bits == width]
+    last = {row.form: row.refused for row in rows if row.refused and row.bits != 16}
+    table["Why not"] = [last.get(form, "") for form in table["Form"]]
+    with st.expander("What the students can be exported as"):
+        st.dataframe(table, hide_index=True, alt="Which export forms the students of each bit-width can take")
+        st.caption(
+            "Each export is offered only once its own consumer has loaded it and agreed. Variants of mixed precision are not in this table."
+        )
 
 
 def _reliability(correction: Correction) -> str:

@@ -5,7 +5,6 @@ The card, reasons and names come from files, so they are shown as text or code, 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from dqf.errors import UserError
 from dqf.exporting import jobs
 from dqf.exporting.export import INSTALL, ExportResult, missing_packages
 from dqf.exporting.jobs import Job
+from dqf.exporting.outline import refusal
 from dqf.exporting.package import CARD
 from dqf.exporting.places import Place, variant_of
 from dqf.jobs import protocol
@@ -71,7 +71,7 @@ def _section(studio: Studio, run_dir: Path, variants: pd.DataFrame, rendered: Pa
         st.text(f"Another export is being made: {working.name} of {working.parents[2].name}.")
     _own(place, artifact)
     entries = registry.entries("exporter")
-    for entry in sorted(entries, key=lambda entry: (_never(artifact, entry), bool(missing_packages(entry)))):
+    for entry in sorted(entries, key=lambda entry: (bool(refusal(artifact, entry)), bool(missing_packages(entry)))):
         _format(studio, place, artifact, entry, working)
 
 
@@ -111,7 +111,7 @@ def _format(studio: Studio, place: Place, artifact: Artifact, entry: Entry, work
     with st.container(border=True, gap="small"):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         title = head.container(horizontal=True, vertical_alignment="center", width="content")
-        never, live = _never(artifact, entry), job is not None and job.live
+        never, live = bool(refusal(artifact, entry)), job is not None and job.live
         if not never and not live:
             _settings(place, entry)
         reason = jobs.refusal(artifact, entry, _options(place, entry))
@@ -222,14 +222,6 @@ def _options(place: Place, entry: Entry) -> dict[str, Any]:
     fields = forms.fields_of(entry.config, _path(place, entry))
     given = {one.path.rsplit(".", 1)[-1]: (st.session_state.get(one.key, one.default), one.default) for one in fields}
     return {name: value for name, (value, default) in given.items() if value != default}
-
-
-def _never(artifact: Artifact, entry: Entry) -> bool:
-    """Tell whether a variant cannot take a form with any of its settings."""
-    fields = list(forms.fields_of(entry.config, ""))
-    values = itertools.product(*(one.setting.choices or (one.default,) for one in fields))
-    tried = (dict(zip((one.path for one in fields), some, strict=True)) for some in values)
-    return all(jobs.refusal(artifact, entry, options) for options in tried)
 
 
 def _card(made: ExportResult) -> str:
