@@ -62,7 +62,8 @@ def _exports(rows: Sequence[Outlook]) -> None:
     with st.expander("What the students can be exported as"):
         st.dataframe(table, hide_index=True, alt="Which export forms the students of each bit-width can take")
         st.caption(
-            "Each export is offered only once its own consumer has loaded it and agreed. Variants of mixed precision are not in this table."
+            "Each export is offered only once its own consumer has loaded it and agreed. Variants of mixed "
+            "precision are not in this table."
         )
 
 
