@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -81,7 +81,8 @@ class Store:
                 cursor.execute("UPDATE store_state SET revision = revision + 1")
                 cursor.execute("COMMIT")
             except BaseException:
-                cursor.execute("ROLLBACK")
+                with suppress(duckdb.TransactionException):  # a commit that failed has rolled back already
+                    cursor.execute("ROLLBACK")
                 raise
             self._load_revision()
 

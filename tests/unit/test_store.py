@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -289,3 +290,42 @@ def test_store_imports_neither_torch_nor_streamlit():
     code += "print(json.dumps([m for m in ('torch', 'streamlit', 'transformers') if m in sys.modules]))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == []
+
+
+DISK_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from dqf.settings import load_settings
+from dqf.store import queries
+from dqf.store.db import Store
+from dqf.store.ingest import sync
+from tests.support.example_runs import write_example_run
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+settings = load_settings(Path(sys.argv[1]))
+write_example_run(settings.runs_dir, seed=1)
+store = Store.open(settings)
+assert sync(store, settings) == 1
+for seed in range(2, 5):
+    write_example_run(settings.runs_dir, seed=seed, age_seconds=seed)
+log = settings.database.with_name(settings.database.name + ".wal").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (log + 2000, resource.RLIM_INFINITY))
+assert sync(store, settings) == 0
+assert len(queries.runs(store)) == 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert sync(store, settings) == 3
+store.close()
+store = Store.open(settings)
+assert sync(store, settings) == 0
+assert len(queries.runs(store)) == 4
+"""
+
+
+def test_a_disk_that_fills_up_in_a_commit_loses_nothing_and_the_store_goes_on_once_there_is_space(tmp_path):
+    (tmp_path / "runs").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", DISK_FULL, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "File too large" in done.stderr
+    assert "cannot rollback" not in done.stderr
