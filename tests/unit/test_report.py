@@ -13,6 +13,7 @@ import pytest
 
 from dqf import cli
 from dqf.config import RunConfig
+from dqf.redact import HIDDEN
 from dqf.settings import Settings, load_settings
 from dqf.store import queries
 from dqf.store.db import Store
@@ -179,6 +180,28 @@ def test_rows_for_machines_hold_base_units_and_provenance(tmp_path, run):
     assert "run_dir" not in frame
     again = pd.read_csv(io.StringIO(report_content.machine_rows(report).to_csv(index=False)))
     assert again["latency_ms_p50"].tolist() == frame["latency_ms_p50"].tolist()
+
+
+def test_no_secret_reaches_a_report(tmp_path, run, monkeypatch):
+    monkeypatch.setenv("MY_API_TOKEN", "correct-horse-battery")
+    token = "hf_" + "a1B2" * 8
+
+    def change(result):
+        result["task"]["note"] = f"read with {token}"
+        result["config"]["task"]["source"] = "https://me:pass1234@host/x?k=correct-horse-battery"
+        result["variants"][1]["model"] = f"org/{token}"
+
+    report = report_of(tmp_path, run, change=change)
+    document = pypdf.PdfReader(io.BytesIO(report_pdf.render(report)))
+    written = [
+        report_html.render(report).decode(),
+        " ".join(page.extract_text() for page in document.pages),
+        report_content.machine_rows(report).to_csv(),
+    ]
+    for text in written:
+        assert HIDDEN in text
+        for secret in (token, "pass1234", "correct-horse-battery"):
+            assert secret not in text.replace("\n", "")
 
 
 def test_several_runs_are_told_apart_and_warned_of(tmp_path, run):
