@@ -82,6 +82,8 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
     assert {row["kind"] for row in receipt} == {"linear", "embedding"}
     assert all(row["calibration_tokens"] > 0 for row in receipt if row["kind"] == "linear")
 
+    assert np.float32(1e-40) + np.float32(0) > 0  # a run flushes denormal numbers to zero; others must not notice
+
     other_dir, other = launch(settings, tiny_env, quantization={"bits": [8, 4, 2]})
     found = caches(other)
     for stage in ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize:student-dqf-gptq-4bit"):
