@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor
@@ -34,24 +38,44 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
     Returns:
         Number of runs by state.
     """
-    for number, entry in enumerate(sweep.entries, 1):
-        if sweep.state(entry) == protocol.SUCCEEDED:
-            continue
-        began = time.monotonic()
-        run_dir = sweep.queue(entry)
-        tail = _Tail(run_dir / "events.jsonl")
-        listener = started(number, entry)
-        try:
-            state = _wait(run_dir, executor, tail, listener)
-        except KeyboardInterrupt:
-            _stop(run_dir, executor)
-            raise
-        while executor.poll(run_dir):  # a result may be there while the process still takes itself down
+    with _ctrl_c_noted() as asked:
+        for number, entry in enumerate(sweep.entries, 1):
+            if sweep.state(entry) == protocol.SUCCEEDED:
+                continue
+            began = time.monotonic()
+            run_dir = sweep.queue(entry)
+            tail = _Tail(run_dir / "events.jsonl")
+            listener = started(number, entry)
+            try:
+                state = _wait(run_dir, executor, tail, listener, asked)
+            except KeyboardInterrupt:
+                _stop(run_dir, executor)
+                raise
+            while executor.poll(run_dir):  # a result may be there while the process still takes itself down
+                executor.clean_up(run_dir)
+                time.sleep(POLL_S)
             executor.clean_up(run_dir)
-            time.sleep(POLL_S)
-        executor.clean_up(run_dir)
-        ended(number, entry, state, time.monotonic() - began)
+            ended(number, entry, state, time.monotonic() - began)
     return count_states(sweep)
+
+
+@contextmanager
+def _ctrl_c_noted() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C for `_wait` to act on: raised anywhere, a library may lose it. A second one interrupts."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def count_states(sweep: Sweep) -> dict[str, int]:
@@ -60,9 +84,17 @@ def count_states(sweep: Sweep) -> dict[str, int]:
     return {state: states.count(state) for state in dict.fromkeys(states)}
 
 
-def _wait(run_dir: Path, executor: Executor, tail: _Tail, listener: Callable[[Event], None]) -> str:
-    """Start the run unless somebody did (the app's queue may), and watch it to its end."""
+def _wait(
+    run_dir: Path, executor: Executor, tail: _Tail, listener: Callable[[Event], None], asked: threading.Event
+) -> str:
+    """Start the run unless somebody did (the app's queue may), and watch it to its end.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was noted.
+    """
     while True:
+        if asked.is_set():
+            raise KeyboardInterrupt
         state = protocol.run_state(run_dir)
         if state == protocol.QUEUED:
             executor.start(run_dir)
