@@ -5,12 +5,13 @@ Every verdict is `supported`, `refuted` or `undecided`, per bit-width and in tot
 sessions). Intervals and p-values come from a paired bootstrap that draws examples within each task and
 runs (seeds) within each task; the tasks themselves are fixed, so a verdict speaks of these tasks only.
 A claim about an effect is made if its 95 % interval excludes "no effect" and its corrected p-value is
-below 0.05; everything else is undecided.
+below 0.05; everything else is undecided. In studies of three tasks or more a claim about scores must also stand
+(95 % interval) without any one of the tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from dqf.evaluate.evidence import DQF, FT, KD, PTQ, TEACHER, Evidence, system
 from dqf.evaluate.lowest_latency import judge_h2
 from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
+from dqf.evaluate.one_task import as_details, in_words, left_out, rests_on
 from dqf.evaluate.significance import cohens_d, cohens_dz, holm, paired_t_test, welch_t_test
 from dqf.evaluate.verdicts import (
     ALL_BITS,
@@ -61,21 +63,40 @@ def judge_h1(evidence: Evidence) -> list[Verdict]:
     effects = [estimate_of(partial(_closer, bits=bits), macro) for bits in evidence.bits]
     corrected = holm([one.p_value for one in effects])
     ratios = {bits: geometric_mean(evidence.compression(system(DQF, bits), KD)) for bits in evidence.bits}
+    without = left_out(evidence)
+
+    def needed(effect: Estimate, p_holm: float, bits: tuple[str, ...]) -> dict[str, Estimate]:
+        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_closer, s, bits), without)
+
     verdicts = [
-        _h1(evidence, macro, bits, effect, p_holm, ratios[bits])
+        _h1(evidence, macro, bits, effect, p_holm, ratios[bits], needed(effect, p_holm, (bits,)))
         for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
     ]
     if verdicts:
-        pooled = estimate_of(lambda s: sum(_closer(s, bits) for bits in evidence.bits) / len(evidence.bits), macro)
-        verdicts.append(_h1(evidence, macro, ALL_BITS, pooled, pooled.p_value, geometric_mean(ratios)))
+        pooled = estimate_of(lambda s: _mean(_closer, s, evidence.bits), macro)
+        needs = needed(pooled, pooled.p_value, evidence.bits)
+        verdicts.append(_h1(evidence, macro, ALL_BITS, pooled, pooled.p_value, geometric_mean(ratios), needs))
     return verdicts
 
 
-def _h1(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, p_holm: float, ratio: float) -> Verdict:
+def _mean(effect: Callable[[Mapping[str, Any], str], Any], scores: Mapping[str, Any], widths: tuple[str, ...]) -> Any:
+    """Return an effect averaged over bit-widths."""
+    return sum(effect(scores, bits) for bits in widths) / len(widths)
+
+
+def _h1(
+    evidence: Evidence,
+    macro: MacroResamples,
+    bits: str,
+    effect: Estimate,
+    p_holm: float,
+    ratio: float,
+    needs: Mapping[str, Estimate],
+) -> Verdict:
     smaller = ratio >= WELL_ABOVE
-    claim = claim_of(effect, p_holm)
+    claim = 0 if needs else claim_of(effect, p_holm)
     verdict = REFUTED if not smaller or claim < 0 else SUPPORTED if claim > 0 else UNDECIDED
-    details: dict[str, Any] = {"compression_over_student_kd": ratio, "well_above": WELL_ABOVE}
+    details: dict[str, Any] = {"compression_over_student_kd": ratio, "well_above": WELL_ABOVE, **as_details(needs)}
     what = "over all bit-widths, Student-DQF" if bits == ALL_BITS else f"at {bits_name(bits)}, Student-DQF"
     if bits != ALL_BITS:
         names = (system(DQF, bits), system(PTQ, bits))
@@ -87,6 +108,7 @@ def _h1(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, 
         f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
         f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
         f"{points(effect)} closer to the teacher's than Student-PTQ's, corrected p = {shown_p(p_holm)}."
+        f"{in_words(needs)}"
     )
     return Verdict(
         "H1", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "score", sentence, details
@@ -111,13 +133,19 @@ def judge_h3(evidence: Evidence) -> list[Verdict]:
     macro = evidence.macro()
     effects = [estimate_of(partial(_share_gain, bits=bits), macro) for bits in evidence.bits]
     corrected = holm([one.p_value for one in effects])
+    without = left_out(evidence)
+
+    def needed(effect: Estimate, p_holm: float, bits: tuple[str, ...]) -> dict[str, Estimate]:
+        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_share_gain, s, bits), without)
+
     verdicts = [
-        _h3(evidence, macro, bits, effect, p_holm)
+        _h3(evidence, macro, bits, effect, p_holm, needed(effect, p_holm, (bits,)))
         for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
     ]
     if verdicts:
-        pooled = estimate_of(lambda s: sum(_share_gain(s, bits) for bits in evidence.bits) / len(evidence.bits), macro)
-        verdicts.append(_h3(evidence, macro, ALL_BITS, pooled, pooled.p_value))
+        pooled = estimate_of(lambda s: _mean(_share_gain, s, evidence.bits), macro)
+        needs = needed(pooled, pooled.p_value, evidence.bits)
+        verdicts.append(_h3(evidence, macro, ALL_BITS, pooled, pooled.p_value, needs))
     return verdicts
 
 
@@ -125,11 +153,18 @@ def _share_gain(scores: Mapping[str, Any], bits: str) -> Any:
     return scores[system(DQF, bits)] / scores[KD] - scores[system(PTQ, bits)] / scores[FT]
 
 
-def _h3(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, p_holm: float) -> Verdict:
-    claim = claim_of(effect, p_holm)
+def _h3(
+    evidence: Evidence,
+    macro: MacroResamples,
+    bits: str,
+    effect: Estimate,
+    p_holm: float,
+    needs: Mapping[str, Estimate],
+) -> Verdict:
+    claim = 0 if needs else claim_of(effect, p_holm)
     verdict = SUPPORTED if claim > 0 else REFUTED if claim < 0 else UNDECIDED
     what = "over all bit-widths" if bits == ALL_BITS else f"at {bits_name(bits)}"
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = as_details(needs)
     kept = ""
     if bits != ALL_BITS:
         shares = estimate_of(lambda s: s[system(DQF, bits)] / s[KD], macro).value
@@ -138,7 +173,7 @@ def _h3(evidence: Evidence, macro: MacroResamples, bits: str, effect: Estimate, 
         details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(evidence, bits)}
     sentence = (
         f"{verdict.capitalize()}: {what}, Student-KD keeps {points(effect)} more of its own score after "
-        f"quantization than Student-FT{kept}, corrected p = {shown_p(p_holm)}."
+        f"quantization than Student-FT{kept}, corrected p = {shown_p(p_holm)}.{in_words(needs)}"
     )
     return Verdict(
         "H3", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "share", sentence, details

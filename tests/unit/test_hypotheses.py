@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dqf.errors import UserError
@@ -58,6 +59,24 @@ def test_distillation_that_hurts_refutes_h1_and_h3():
 def test_no_difference_is_undecided():
     same = evidence(shares=shares(kd=0.85, ptq=0.82, dqf=0.82), rng_seed=1)
     assert judge_h1(same)[0].verdict == judge_h3(same)[0].verdict == "undecided"
+
+
+def test_a_claim_that_rests_on_one_task_is_not_made():
+    same = study_frames(tasks=("a", "b", "c"), shares=shares(kd=0.85, ptq=0.82, dqf=0.82))
+    odd = study_frames(tasks=("odd",), shares=shares(ptq=0.4, dqf=0.8), rng_seed=5)
+    found = evidence_of(*(pd.concat(pair) for pair in zip(same, odd, strict=True)), n_resamples=N)
+    h1, h3 = judge_h1(found)[0], judge_h3(found)[0]
+    for one in (h1, h3):
+        assert one.low > 0
+        assert one.p_holm < 0.05
+        assert one.verdict == "undecided"
+        assert set(one.details["rests_on"]) == {"odd"}
+        assert "rests on single tasks: without odd it is" in one.sentence
+    effect = h1.details["rests_on"]["odd"]
+    assert effect["low"] < 0 < effect["high"]
+    everywhere = evidence_of(*study_frames(tasks=("a", "b", "c", "d")), n_resamples=N)
+    assert judge_h1(everywhere)[0].verdict == "supported"
+    assert judge_h1(everywhere)[0].details["rests_on"] == {}
 
 
 def test_h1_needs_compression_too():

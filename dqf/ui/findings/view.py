@@ -112,6 +112,11 @@ def _introduction(study: Study, part: Part) -> None:
             f"{'seed' if seeds == 1 else 'seeds'}, {part['n']} examples · {machine}"
         )
     st.text(study.title)
+    missing, done = (len(study.facts.get(name) or ()) for name in ("unfinished", "runs"))
+    if missing:
+        st.caption(
+            f":material/hourglass_top: {done} of the plan's {done + missing} runs are done; all figures speak of these."
+        )
     description = str(study.summary["study"].get("description") or "")
     if description:
         with st.expander("What the study asks", icon=":material/notes:"):
@@ -219,6 +224,7 @@ def second_table(part: Part, bits: str) -> None:
         hide_index=True,
         height=38 + 35 * len(frame),
         key="findings_table_2",
+        placeholder=fmt.UNKNOWN,
         column_config={
             "Task": st.column_config.TextColumn(pinned=True),
             **{name: number(format="%.1f") for name in ("Teacher", "Score")},
