@@ -30,7 +30,7 @@ SHOTS = (
     ("3-frontier", "frontier?within=2.0&max_mb=15", ""),
     ("4-scenarios", "scenarios", ""),
     ("5-receipts", "runs?run={run}", "Receipts"),
-    ("6-findings", "findings", ""),
+    ("6-findings", "findings", "Student-DQF at 4-bit"),
     ("7-report", "reports", ""),
 )
 """File, address, and the text to scroll to (empty: the top)."""

@@ -131,7 +131,8 @@ def headline(part: Part, bits: str) -> None:
         return
     teacher, dqf = paper.TABLE_1
     st.subheader(f"Student-DQF at {'FP16' if bits == '16' else tables.bits_title(bits)}", anchor=False)
-    seeds = f"n {fmt.count(row.get('n'))}, {len(row.get('seeds') or ())} seeds"
+    count = len(row.get("seeds") or ())
+    seeds = f"n {fmt.count(row.get('n'))}, {count} {'seed' if count == 1 else 'seeds'}"
     components.metric_row(
         (
             components.Figure(
