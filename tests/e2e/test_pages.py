@@ -147,6 +147,7 @@ def test_pages_are_reached_by_keyboard(page: Page, filled_app):
 def _click_point(page: Page, point) -> None:
     """Click where a marker is drawn; plotly listens on a layer above it."""
     point.scroll_into_view_if_needed()
+    settle(page)
     box = point.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_timeout(200)
