@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 HIDDEN = "[hidden]"
 SHORTEST = 8
@@ -20,3 +21,12 @@ def redact(text: str) -> str:
         if len(value) >= SHORTEST and value in text and _NAMES.search(name):
             text = text.replace(value, HIDDEN)
     return _SHAPES.sub(HIDDEN, text)
+
+
+def redact_data(data: Any) -> Any:
+    """Return plain data with every text in it redacted; numbers stay, though a secret may consist of digits."""
+    if isinstance(data, str):
+        return redact(data)
+    if isinstance(data, dict):
+        return {redact_data(name): redact_data(value) for name, value in data.items()}
+    return [redact_data(one) for one in data] if isinstance(data, list | tuple) else data

@@ -41,13 +41,11 @@ class Outlook:
 
     Attributes:
         form: title of the exporter.
-        consumer: who will load it.
         bits: of the variants, 16 for those in FP16.
         refused: why not with any of the form's settings, empty if they can.
     """
 
     form: str
-    consumer: str
     bits: int
     refused: str
 
@@ -63,7 +61,7 @@ def outlook(config: RunConfig, student: ModelShape) -> tuple[Outlook, ...]:
     for entry in registry.entries("exporter"):
         for bits in (16, *config.quantization.bits):
             refused = refusal(planned(config, student, bits), entry)
-            found.append(Outlook(entry.title, str(entry.facts["consumer"]), bits, refused))
+            found.append(Outlook(entry.title, bits, refused))
     return tuple(found)
 
 

@@ -42,6 +42,8 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
         for number, entry in enumerate(sweep.entries, 1):
             if sweep.state(entry) == protocol.SUCCEEDED:
                 continue
+            if asked.is_set():
+                raise KeyboardInterrupt
             began = time.monotonic()
             run_dir = sweep.queue(entry)
             tail = _Tail(run_dir / "events.jsonl")

@@ -4,7 +4,7 @@ import pytest
 
 from dqf.runtimes._select import candidates
 from dqf.stages._cache import Output
-from dqf.stages.verify import FILE, _choose, far_slower
+from dqf.stages.verify import FILE, _choose, far_slower, worth_starting
 
 
 class Fake:
@@ -36,6 +36,15 @@ def test_what_was_far_slower_is_told_from_what_was_a_little_slower_or_failed(tmp
     rows.append(row("e", "INT8", 0.1, faithful=False))
     (tmp_path / FILE).write_text(json.dumps({"candidates": rows}))
     assert far_slower(Output("", tmp_path, {}, "miss")) == {"c"}
+
+
+def test_far_slower_ones_are_not_started_but_the_preferred_and_the_last_ones_are():
+    entries = candidates(Fake(True), "cpu", "auto")
+    names = {entry.name for entry in entries}
+    slow = {"torch-fp32", "openvino-packed"}
+    assert {one.name for one in worth_starting(entries, slow, None)} == names - slow
+    assert {one.name for one in worth_starting(entries, slow, "openvino-packed")} == names - {"torch-fp32"}
+    assert worth_starting(entries, names, None) == entries
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pandas as pd
 
 import dqf
 from dqf.exporting.card import public
-from dqf.redact import redact
+from dqf.redact import redact_data
 from dqf.ui import format as fmt
 from dqf.ui.compare.differences import p_value
 from dqf.ui.frontier import budgets
@@ -106,8 +106,8 @@ def build(
         loss: allowed below the teacher, as a share.
         now: time of making, for tests.
     """
-    rows = rows.assign(**{name: rows[name].map(_without_secrets) for name in ("teacher", "student", "model")})
-    results = {run_id: json.loads(redact(json.dumps(result))) for run_id, result in results.items()}
+    rows = rows.assign(**{name: rows[name].map(redact_data) for name in ("teacher", "student", "model")})
+    results = {run_id: redact_data(dict(result)) for run_id, result in results.items()}
     ids = list(dict.fromkeys(rows["run_id"]))
     names = dict(zip(rows["key"], rows["name" if len(ids) == 1 else "label"], strict=True))
     tasks = list(dict.fromkeys(rows["task"]))
@@ -137,10 +137,6 @@ def machine_rows(report: Report) -> pd.DataFrame:
     frame["command"] = [next(one.command for one in report.runs if one.run_id == run) for run in frame["run_id"]]
     frame["report_created"] = report.created.isoformat(timespec="seconds")
     return frame
-
-
-def _without_secrets(name: Any) -> Any:
-    return redact(name) if isinstance(name, str) else name
 
 
 def _lead(rows: pd.DataFrame, budget: Budget) -> tuple[str, ...]:
