@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 
 from dqf.errors import UserError
-from dqf.redact import redact
+from dqf.redact import redact_data
 
 QUEUED = "queued"
 RUNNING = "running"
@@ -233,7 +233,7 @@ class EventLog:
         """Append one event and return it."""
         event = Event(self._next, time.time(), kind, **fields)
         self._next += 1
-        self._file.write(redact(json.dumps(asdict(event))) + "\n")
+        self._file.write(json.dumps(redact_data(asdict(event))) + "\n")
         self._file.flush()
         return event
 
