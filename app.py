@@ -30,7 +30,9 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
     from dqf.jobs.supervisor import ensure_supervisor
     from dqf.serving.shared import stop_serving
     from dqf.settings import load_settings
+    from dqf.ui.shell.warm_up import warm_up
 
+    warm_up()
     supervisor = None
     try:
         supervisor = ensure_supervisor(load_settings())

@@ -88,10 +88,11 @@ def read_past(settings: Settings) -> list[Past]:
     """Return the finished runs of this machine that were estimated, the latest first."""
     found = []
     for run_dir in reversed(protocol.list_runs(settings.runs_dir)):
-        estimated, result = protocol.read_json(run_dir / FILE), protocol.read_json(run_dir / "result.json")
-        if not (isinstance(estimated, dict) and isinstance(result, dict)):
+        estimated = protocol.read_json(run_dir / FILE)
+        if not isinstance(estimated, dict) or estimated.get("machine") != _machine(settings.threads):
             continue
-        if estimated.get("machine") != _machine(settings.threads):
+        result = protocol.read_json(run_dir / "result.json")
+        if not isinstance(result, dict):
             continue
         past = _compare(run_dir.name, estimated, result)
         if past.seconds:

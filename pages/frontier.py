@@ -38,7 +38,7 @@ with right:
     flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
     if flat.open:
         with flat:
-            chosen = frontier_view.chart(shown, x, y, budget, choice)
+            chosen = frontier_view.chart(studio, filters, shown, (x, y), budget, choice)
             frontier_view.caveats(shown, x, y, budget)
     if space.open:
         with space:

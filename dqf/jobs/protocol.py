@@ -18,6 +18,7 @@ after any crash, with or without the store.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -151,9 +152,18 @@ def find_run(roots: tuple[Path, ...], run_id: str) -> Path:
 
 def list_runs(root: Path) -> list[Path]:
     """Return the run directories below `root`, oldest first."""
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if valid_run_id(path.name) and (path / "config.json").is_file())
+    return [root / name for name in sorted(run_folders(root)) if (root / name / "config.json").is_file()]
+
+
+def run_folders(root: Path) -> dict[str, float]:
+    """Return when anything was last added to, renamed in or deleted from what may be a run directory, by its name."""
+    found = {}
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # deleted while we looked
+                if valid_run_id(entry.name) and entry.is_dir():
+                    found[entry.name] = entry.stat().st_mtime
+    return found
 
 
 def read_worker(run_dir: Path) -> Worker | None:

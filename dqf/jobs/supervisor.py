@@ -48,7 +48,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._ended: dict[Path, tuple[float, str]] = {}
+        self._ended: dict[str, tuple[float, str]] = {}
         self._seen: dict[str, tuple[float, str]] = {}
         self._synced = 0.0
 
@@ -102,17 +102,21 @@ class Supervisor:
     def tick(self) -> None:
         """Look at all runs once: stop, clean up, start the next, and update the store."""
         busy, queued = False, []
-        seen = {"": (_changed(self.settings.reference_dir), "")}
-        for run_dir in protocol.list_runs(self.settings.runs_dir):
+        seen = {"": (_changed(self.settings.reference_dir), "")}  # of everything looked at: (changed, state)
+        runs_dir = self.settings.runs_dir
+        for name, changed in protocol.run_folders(runs_dir).items():
+            seen[name] = self._ended.get(name, (0.0, ""))
+            if seen[name][0] == changed:
+                continue  # as nearly all of thousands do; even making their paths would take its time
             try:
-                state = self._watch(run_dir)
+                state = self._watch(runs_dir / name, changed)
             except Exception:
-                log.exception("run %s could not be looked after", run_dir.name)
+                log.exception("run %s could not be looked after", name)
                 continue
-            seen[run_dir.name] = (_changed(run_dir), state)
+            seen[name] = (changed, state)
             busy = busy or state in (protocol.RUNNING, protocol.CANCELLING)
             if state == protocol.QUEUED:
-                queued.append(run_dir)
+                queued.append(runs_dir / name)
         for run_dir in sorted(queued, key=_submitted):
             if busy:
                 break
@@ -131,12 +135,15 @@ class Supervisor:
             self._wake.wait(INTERVAL_S)
             self._wake.clear()
 
-    def _watch(self, run_dir: Path) -> str:
-        """Return the state of a run after doing what it needs."""
-        changed = _changed(run_dir)
-        seen_changed, seen_state = self._ended.get(run_dir, (None, ""))
-        if changed == seen_changed:
-            return seen_state
+    def _watch(self, run_dir: Path, changed: float) -> str:
+        """Return the state of a run after doing what it needs, empty if it is none.
+
+        Args:
+            run_dir: what may be a run's directory.
+            changed: when anything was last added to it or renamed in it (the log may still grow).
+        """
+        if not (run_dir / "config.json").is_file():
+            return ""
         state = protocol.run_state(run_dir)
         alive = self._executor.poll(run_dir)
         if state == protocol.CANCELLING:
@@ -144,7 +151,7 @@ class Supervisor:
         elif state not in protocol.LIVE_STATES:
             self._executor.clean_up(run_dir)
             if not alive:
-                self._ended[run_dir] = (changed, state)
+                self._ended[run_dir.name] = (changed, state)
         return state
 
     def _start(self, run_dir: Path) -> bool:
@@ -189,10 +196,10 @@ def _submitted(run_dir: Path) -> tuple[float, str]:
         return 0.0, run_dir.name
 
 
-def _changed(run_dir: Path) -> float:
-    """Return when anything was last added to or renamed in a run directory (the log may still grow)."""
+def _changed(folder: Path) -> float:
+    """Return when anything was last added to or renamed in a folder."""
     try:
-        return run_dir.stat().st_mtime
+        return folder.stat().st_mtime
     except OSError:
         return 0.0
 

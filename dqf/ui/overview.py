@@ -99,9 +99,9 @@ def show(variants: pd.DataFrame) -> None:
         _headline(best, rule)
     left, right = st.columns((3, 2), gap="medium")
     with left, st.container(border=True, height="stretch"):
-        st.markdown("##### Size against score, newest run", width="stretch")
+        st.markdown("##### Size against score, all variants of this run", width="stretch")
         figure = frontier(newest, SIZE, SCORE, height=330)
-        st.plotly_chart(figure, config=CONFIG, key="overview_frontier", alt="Frontier of the newest run's variants")
+        st.plotly_chart(figure, config=CONFIG, key="overview_frontier", alt="Frontier of this run's variants")
         navigation.FRONTIER.link("Explore the frontier")
     with right, st.container(border=True, height="stretch"):
         st.markdown("##### Measured here, and the paper's claim", width="stretch")
@@ -161,19 +161,30 @@ def _headline(best: pd.Series[Any], rule: str) -> None:
 def _claims(best: pd.Series[Any] | None) -> None:
     """Render the paper's three figures next to the measured ones."""
     teacher, dqf = paper.TABLE_1
-    table = pd.DataFrame({"Figure": ["Times smaller", "Times faster", "Score kept"]})
+    columns = [["Figure", "Times smaller", "Times faster", "Score kept"]]
     if best is not None:
-        table["Measured here"] = [
-            fmt.times(best["compression_ratio"]),
-            _with_range(fmt.times(best["speedup"]), best["speedup_ci95_low"], best["speedup_ci95_high"], 1),
-            _with_range(fmt.percent(best["retention"]), best["retention_ci95_low"], best["retention_ci95_high"], 100),
+        smaller, faster = fmt.times(best["compression_ratio"]), fmt.times(best["speedup"])
+        kept = fmt.percent(best["retention"])
+        columns.append(
+            [
+                "Measured here",
+                smaller,
+                _with_range(faster, best["speedup_ci95_low"], best["speedup_ci95_high"], 1),
+                _with_range(kept, best["retention_ci95_low"], best["retention_ci95_high"], 100),
+            ]
+        )
+    columns.append(
+        [
+            "Paper, simulated",
+            fmt.times(dqf.smaller(teacher)),
+            fmt.times(dqf.faster(teacher)),
+            fmt.percent(dqf.retention(teacher)),
         ]
-    table["Paper, simulated"] = [
-        fmt.times(dqf.smaller(teacher)),
-        fmt.times(dqf.faster(teacher)),
-        fmt.percent(dqf.retention(teacher)),
-    ]
-    st.dataframe(table, hide_index=True, alt="The paper's simulated claims beside what was measured")
+    )
+    head, *rows = [" | ".join(row) for row in zip(*columns, strict=True)]
+    rule = " | ".join([":---", *["---:"] * (len(columns) - 1)])
+    # No dataframe: its code alone, two megabytes, took the first page's time.
+    st.markdown("\n".join(f"| {row} |" for row in (head, rule, *rows)), width="stretch")
     st.caption(
         f"{paper.LABEL}: a 13.5 GB teacher at 4 bits on GLUE. Another model on another machine: a claim to test, "
         "not a result to match." + ("" if best is None else " In brackets: 95 % intervals.")

@@ -235,3 +235,12 @@ def _text(path):
         return path.read_text()
     except OSError:
         return ""
+
+
+def test_folder_becomes_a_run_with_its_config(supervisor, settings):
+    run_dir = settings.runs_dir / protocol.new_run_id("late")
+    run_dir.mkdir(parents=True)
+    supervisor.tick()
+    assert supervisor._watch(run_dir, run_dir.stat().st_mtime) == ""
+    protocol.write_json(run_dir / "config.json", {})
+    wait_for(lambda: stored_state(supervisor, run_dir) is not None)

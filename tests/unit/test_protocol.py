@@ -133,3 +133,13 @@ def test_runs_are_found_by_their_beginning(tmp_path):
         protocol.find_run(roots, "20")
     with pytest.raises(UserError, match="no run begins"):
         protocol.find_run((tmp_path / "missing",), "latest")
+
+
+def test_what_may_be_a_run_is_told_with_its_last_change(tmp_path):
+    (tmp_path / "20260101-000000-starter-0000").mkdir()
+    (tmp_path / "not a run").mkdir()
+    (tmp_path / "20260101-000000-starter-0001").write_text("a file")
+    found = protocol.run_folders(tmp_path)
+    assert found == {"20260101-000000-starter-0000": (tmp_path / "20260101-000000-starter-0000").stat().st_mtime}
+    assert protocol.run_folders(tmp_path / "missing") == {}
+    assert protocol.list_runs(tmp_path) == []  # it has no config.json

@@ -60,26 +60,31 @@ def frontier(
     if fits is not None:
         opacities = np.where(fits, opacities, INFEASIBLE)
     diameters = _diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []  # plotly checks dicts once, its own objects again when they are added
     steps_x, steps_y = step_line(costs, qualities)
     if len(steps_x):
-        figure.add_scatter(
-            x=[*steps_x, max(np.nanmax(costs), steps_x[-1])],
-            y=[*steps_y, steps_y[-1]],
-            mode="lines",
-            line={"shape": "hv", "width": 2, "dash": "dot", "color": FRONTIER_COLOR},
-            name="Pareto frontier",
-            hoverinfo="skip",
-            legendrank=2000,
+        line = {"shape": "hv", "width": 2, "dash": "dot", "color": FRONTIER_COLOR}
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [*steps_x, max(np.nanmax(costs), steps_x[-1])],
+                "y": [*steps_y, steps_y[-1]],
+                "mode": "lines",
+                "line": line,
+                "name": "Pareto frontier",
+                "hoverinfo": "skip",
+                "legendrank": 2000,
+            }
         )
     for variant in _in_order(frame["variant"]):
-        figure.add_trace(_legend_entry(variant))
+        traces.append(_legend_entry(variant))
         for opacity in (0.95, DOMINATED, INFEASIBLE):
             rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity))
             if len(rows):
                 part = frame.iloc[rows]
                 style = {"opacity": opacity, "size": diameters[rows], "webgl": len(frame) > WEBGL_FROM}
-                figure.add_trace(_bubbles(part, x, y, other, variant, style))
+                traces.append(_bubbles(part, x, y, other, variant, style))
+    figure = go.Figure(traces)
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
     figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
     figure.update_yaxes(title=y.label, zeroline=False)
@@ -107,42 +112,44 @@ def _mark_limit(figure: go.Figure, limit: float, text: str) -> None:
     )
 
 
-def _legend_entry(variant: str) -> go.Scatter:
+def _legend_entry(variant: str) -> dict[str, Any]:
     """Return a trace without points, so that the legend shows the plain color and not a faded point."""
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        name=variant_title(variant),
-        legendgroup=variant,
-        marker={"color": variant_color(variant), "size": 12},
-        hoverinfo="skip",
-    )
+    return {
+        "type": "scatter",
+        "x": [None],
+        "y": [None],
+        "mode": "markers",
+        "name": variant_title(variant),
+        "legendgroup": variant,
+        "marker": {"color": variant_color(variant), "size": 12},
+        "hoverinfo": "skip",
+    }
 
 
 def _bubbles(
     part: pd.DataFrame, x: Axis, y: Axis, other: Axis, variant: str, style: Mapping[str, Any]
-) -> go.Scatter | go.Scattergl:
+) -> dict[str, Any]:
     color = variant_color(variant)
     values = y.values(part)
     low, high = y.interval(part)
-    trace = go.Scattergl if style["webgl"] else go.Scatter
-    return trace(
-        x=x.values(part),
-        y=values,
-        mode="markers",
-        name=variant_title(variant),
-        legendgroup=variant,
-        showlegend=False,
-        customdata=part["key"].tolist(),
-        marker={
+    symbols = [BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle" for bits in part["bits"]]
+    return {
+        "type": "scattergl" if style["webgl"] else "scatter",
+        "x": x.values(part),
+        "y": values,
+        "mode": "markers",
+        "name": variant_title(variant),
+        "legendgroup": variant,
+        "showlegend": False,
+        "customdata": part["key"].tolist(),
+        "marker": {
             "color": color,
             "opacity": style["opacity"],
             "size": style["size"],
-            "symbol": [BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle" for bits in part["bits"]],
+            "symbol": symbols[0] if len(set(symbols)) == 1 else symbols,
             "line": {"width": 1, "color": faded(color, 1.0)},
         },
-        error_y={
+        "error_y": {
             "type": "data",
             "array": np.maximum(high - values, 0),
             "arrayminus": np.maximum(values - low, 0),
@@ -150,9 +157,9 @@ def _bubbles(
             "thickness": 1.5,
             "width": 4,
         },
-        text=_hovers(part, x, y, other),
-        hovertemplate="%{text}<extra></extra>",
-    )
+        "text": _hovers(part, x, y, other),
+        "hovertemplate": "%{text}<extra></extra>",
+    }
 
 
 def _hovers(part: pd.DataFrame, x: Axis, y: Axis, other: Axis) -> list[str]:

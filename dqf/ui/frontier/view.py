@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from dqf.ui import basket, frames, variant_table
@@ -76,11 +77,15 @@ def caveats(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget) -> None:
     )
 
 
-def chart(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget, choice: Choice | None) -> list[str]:
+def chart(
+    studio: Studio, filters: Filters, shown: pd.DataFrame, axes: tuple[Axis, Axis], budget: Budget, choice: Choice | None
+) -> list[str]:
     """Render the interactive chart with a ring around the answer, and return the keys of the selected points."""
+    x, y = axes
     marked = (str(choice.row["key"]), "Best that fits" if choice.fits else "Closest") if choice else None
+    state = (str(studio.store.path), studio.store.revision, filters)
     event = st.plotly_chart(
-        frontier(shown, x, y, fits=budget.fits(shown), limit=limit_on(x, budget), marked=marked),
+        _figure(state, x, y, budget, marked, shown),
         config=CONFIG,
         key="frontier_chart",
         on_select="rerun",
@@ -88,6 +93,19 @@ def chart(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget, choice: Choice 
         alt=f"{y.title} against {x.title.lower()} of {len(shown)} variants; the table below holds the same figures",
     )
     return [str(point["customdata"]) for point in event["selection"]["points"] if point.get("customdata")]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _figure(
+    state: tuple[str, int, Filters], x: Axis, y: Axis, budget: Budget, marked: tuple[str, str] | None, _shown: pd.DataFrame
+) -> go.Figure:
+    """Return the chart; thousands of points take longer than a page may.
+
+    Args:
+        state: path and revision of the store and the filters, which together stand for `_shown`.
+        x, y, budget, marked: as `frontier` takes them.
+    """
+    return frontier(_shown, x, y, fits=budget.fits(_shown), limit=limit_on(x, budget), marked=marked)
 
 
 def chart_3d(shown: pd.DataFrame, y: Axis) -> None:
