@@ -92,7 +92,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
         stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, choose its runtime"))
         stages.append((f"evaluate:{one.variant_id}", f"Evaluate {title(one)}"))
-    stages.append(("benchmark", "Time all variants, interleaved"))
+    stages.append(("benchmark", "Time all variants in turns"))
     if config.measurement.shared_runtime != "none":
         stages.append(("benchmark-shared", f"Time all variants in {config.measurement.shared_runtime}"))
     stages.append(("record", "Record"))

@@ -360,7 +360,7 @@ class MeasurementConfig:
     latency_samples: int = setting(
         200,
         "Latency samples",
-        "Real examples timed per variant, batch 1, interleaved.",
+        "Real examples timed per variant, batch 1, in turns.",
         minimum=5,
         maximum=100_000,
         flag="--latency-samples",

@@ -1,4 +1,4 @@
-"""Benchmark: time all variants of the run interleaved, one real example at a time and in batches of 8."""
+"""Benchmark: time all variants of the run in turns, single real examples and batches of 8."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from dqf.stages._context import Context
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful
 
-VERSION = 2
-VERSION_SHARED = 1
+VERSION = 3
+VERSION_SHARED = 2
 TIMES = "latency.parquet"
 SHARED_TIMES = "latency_shared.parquet"
 THROUGHPUT = "throughput.parquet"
-WARM_UP = 10
+WARM_UP = 50
+"""Untimed examples of each variant before the first turn."""
+TURN = 20
+"""Examples that one variant answers before the next has its turn (decision 4)."""
 BATCH = 8
 FEWEST_REPEATS, SAMPLES_PER_REPEAT = 3, 33
 """Meant to add a quarter to the time of the stage at most, reckoned from single batches; one direct run added 49 %."""
@@ -106,8 +109,8 @@ def _time(
 ) -> dict[str, Any]:
     """Write `latency.parquet`, and `throughput.parquet` where asked for; return metrics.
 
-    Every variant has a process of its own; each example goes through all of them, in an order that
-    rotates, before the next one, so that drift of the machine falls on all alike. Each timed pass
+    Every variant has a process of its own; the same twenty examples go through all of them, in an order that
+    rotates, before the next twenty, so that drift of the machine falls on all alike. Each timed pass
     follows an untimed one of the same example: it is steady-state latency, not that of a first call.
     """
     names = list(variants)
@@ -128,14 +131,15 @@ def _time(
         for one in served.values():
             for i in range(min(WARM_UP, count)):
                 one.time_ms(i)
-        for i in range(count):
-            for name in _turn(names, i):
-                times[name][i] = served[name].time_ms(i)
-            context.reporter.progress(i + 1, count + repeats)
+        for begin in range(0, count, TURN):
+            turn = range(begin, min(begin + TURN, count))
+            for name in _order(names, begin // TURN):
+                times[name][turn] = [served[name].time_ms(i) for i in turn]
+            context.reporter.progress(turn.stop, count + repeats)
         measured = []
         for repeat in range(repeats):
             batch = [(repeat * BATCH + i) % count for i in range(BATCH)]
-            for name in _turn(names, repeat):
+            for name in _order(names, repeat):
                 row = {"variant_id": name, "repeat": repeat, "batch": BATCH, **served[name].time_batch(batch)}
                 measured.append(row)
             context.reporter.progress(count + repeat + 1, count + repeats)
@@ -150,7 +154,7 @@ def _time(
     return {"latency_n": count, "variants": len(names), "throughput_n": repeats}
 
 
-def _turn(names: list[str], turn: int) -> list[str]:
+def _order(names: list[str], turn: int) -> list[str]:
     """Return names in the order of a turn: each begins as often as the others."""
     shift = turn % max(len(names), 1)
     return names[shift:] + names[:shift]
