@@ -78,7 +78,12 @@ def caveats(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget) -> None:
 
 
 def chart(
-    studio: Studio, filters: Filters, shown: pd.DataFrame, axes: tuple[Axis, Axis], budget: Budget, choice: Choice | None
+    studio: Studio,
+    filters: Filters,
+    shown: pd.DataFrame,
+    axes: tuple[Axis, Axis],
+    budget: Budget,
+    choice: Choice | None,
 ) -> list[str]:
     """Render the interactive chart with a ring around the answer, and return the keys of the selected points."""
     x, y = axes
@@ -97,13 +102,16 @@ def chart(
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _figure(
-    state: tuple[str, int, Filters], x: Axis, y: Axis, budget: Budget, marked: tuple[str, str] | None, _shown: pd.DataFrame
+    state: tuple[str, int, Filters],
+    x: Axis,
+    y: Axis,
+    budget: Budget,
+    marked: tuple[str, str] | None,
+    _shown: pd.DataFrame,
 ) -> go.Figure:
-    """Return the chart; thousands of points take longer than a page may.
+    """Return the chart from the last time, if `state` (store, its revision and filters) and choices are the same.
 
-    Args:
-        state: path and revision of the store and the filters, which together stand for `_shown`.
-        x, y, budget, marked: as `frontier` takes them.
+    Thousands of points take longer to draw up than a page may.
     """
     return frontier(_shown, x, y, fits=budget.fits(_shown), limit=limit_on(x, budget), marked=marked)
 
