@@ -111,6 +111,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if student is None:
             notes.append(f"{config.student.model} is read from the hub when the run starts: not in this estimate.")
     work = _work(config, settings, notes)
+    scored = (1 + config.distillation.altered_copies) * work.train_rows
     forms = len(_bit_widths(config, student))
     runs = 3 + 2 * forms
     parts = dict.fromkeys(PARTS, 0.0)
@@ -123,7 +124,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
             trained = _adapter_params(teacher, config.teacher.lora_rank)
         steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
         parts[TEACHER] += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
-        parts[TEACHER] += _inference_s(teacher, work.train_rows, work, settings)
+        parts[TEACHER] += _inference_s(teacher, scored, work, settings)
         parts[MEASURE] += _inference_s(teacher, 2 * work.eval_rows, work, settings)
         memory = max(memory, _training_bytes(teacher, trained, work, config.teacher.batch_size))
         disk += 4 * teacher.params + 12 * trained
@@ -145,8 +146,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
     if teacher is not None and student is not None and needs_features(config):
         plan = feature_plan(config, teacher.layers, student.layers)
         per_row = len(plan.teacher_layers) * teacher.hidden + plan.attention * work.tokens_per_row**2
-        disk += int(2 * per_row * work.train_rows)
-        parts[TEACHER] += _inference_s(teacher, work.train_rows, work, settings)
+        disk += int(2 * per_row * scored)
+        parts[TEACHER] += _inference_s(teacher, scored, work, settings)
     return Estimate(parts, int(memory), int(disk), _variants(config, teacher, student), tuple(notes), student)
 
 

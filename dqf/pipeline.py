@@ -222,7 +222,7 @@ def _repeatable_torch(threads: int) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Nothing here reads memory it did not write; filling it took a tenth of a training step (MiniLM-L6 on CoLA:
     # 227 against 203 ms).
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Late in training Adam's squared gradients become denormal numbers, which a CPU multiplies many times
     # slower: flushing them to zero halved the teacher's training time (132 to 74 CPU seconds for 80 steps).
     # numpy looks up its smallest numbers once and would warn about zeros if it did so afterwards.

@@ -242,6 +242,16 @@ class DistillationConfig:
     """How Student-KD learns from the teacher."""
 
     method: str = setting("logit-kd", "Distillation", "The registered distiller.", flag="--distiller")
+    altered_copies: int = setting(
+        0,
+        "Altered copies",
+        "So many copies of each training text with words dropped, replaced or swapped; the teacher scores them and "
+        "Student-KD learns from them too, in the same number of steps. 0: none.",
+        minimum=0,
+        maximum=20,
+        flag="--altered-copies",
+        advanced=True,
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -49,9 +49,9 @@ class MatchingLoss(StateLoss):
             context: of the run.
             plan: what is matched.
             student: to be trained.
-            encoded: its training rows.
-            teacher_logits: float32 (training rows, outputs).
-            labels: int64 or float64 (training rows,), hidden ones as `hide_labels` marks them.
+            encoded: the rows of its transfer set.
+            teacher_logits: float32 (rows, outputs).
+            labels: int64 or float64 (rows,), hidden ones as `hide_labels` marks them.
             features: output of `compute_teacher_features`.
 
         Raises:

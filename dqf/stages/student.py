@@ -12,7 +12,7 @@ import torch
 
 from dqf import registry
 from dqf.data.encode import Encoded, Encoder
-from dqf.data.tasks import CLASSIFICATION, hide_labels, labelled_rows
+from dqf.data.tasks import Examples
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
 from dqf.models.loading import (
     Classifier,
@@ -26,6 +26,7 @@ from dqf.models.loading import (
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._matching import MatchingLoss
+from dqf.stages._transfer import labelled, transfer_set
 from dqf.stages._tuning import key_facts, prepare
 from dqf.stages.teacher import hard_label_loss, source_fingerprint
 from dqf.stages.teacher_features import plan_of
@@ -51,17 +52,18 @@ def train_student(
 
     def work(folder: Path) -> dict[str, Any]:
         student = _load(context, teacher, folder)
-        encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(context.task.train)
-        rows = _labelled(context)
-        epochs, loss = config.epochs, _label_loss(context, rows)
+        train_set, known = context.task.train, labelled(context)
+        examples = transfer_set(context) if distils else train_set.take(known)
+        encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(examples)
+        # Whatever they learn from, both students take as many steps as so many epochs over the training rows have.
+        epochs = config.epochs * math.ceil(len(train_set) / config.batch_size)
+        epochs /= math.ceil(len(encoded) / config.batch_size)
         if teacher_outputs is None:
-            # As many steps as the distilled student takes over all rows.
-            epochs *= math.ceil(len(encoded) / config.batch_size) / math.ceil(len(rows) / config.batch_size)
-            encoded = encoded.take(rows)
+            loss = hard_label_loss(dataclasses.replace(context.task, train=examples))
         elif teacher_features is None:
-            loss = _distillation_loss(context, teacher_outputs, rows)
+            loss = _distillation_loss(context, examples, teacher_outputs)
         else:
-            loss = _matching_loss(context, teacher, student, encoded, teacher_outputs, teacher_features)
+            loss = _matching_loss(context, teacher, student, examples, encoded, teacher_outputs, teacher_features)
         recipe = Recipe(epochs, config.learning_rate, config.batch_size, context.config.seed)
         metrics: dict[str, Any] = {"params": parameter_count(student.model)}
         merge = prepare(student.model, config, context.config.seed)
@@ -87,7 +89,7 @@ def train_student(
         **context.numerics(),
         "source": source_fingerprint(config.model, context.settings) if config.model != TEACHER_LAYERS else "",
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
-        "distillation": dataclasses.asdict(context.config.distillation) if distils else None,
+        "distillation": _distillation_facts(context) if distils else None,
     }
     wanted = (teacher if config.model == TEACHER_LAYERS else None, teacher_outputs, teacher_features)
     inputs = tuple(one for one in wanted if one is not None)
@@ -106,22 +108,19 @@ def _load(context: Context, teacher: Output, scratch: Path) -> Classifier:
     return student
 
 
-def _labelled(context: Context) -> list[int]:
-    """Return the training rows whose labels the students may see."""
-    task, config = context.task, context.config
-    return labelled_rows(task.train, config.student.label_rows, config.task.seed, task.kind == CLASSIFICATION)
+def _distillation_facts(context: Context) -> dict[str, Any]:
+    """Return what decides the distilled student's loss; its rows are a matter of the teacher's outputs."""
+    facts = dataclasses.asdict(context.config.distillation)
+    del facts["altered_copies"]
+    return facts
 
 
-def _label_loss(context: Context, rows: list[int]) -> Loss | StateLoss:
-    return hard_label_loss(dataclasses.replace(context.task, train=context.task.train.take(rows)))
-
-
-def _distillation_loss(context: Context, teacher_outputs: Output, labelled: list[int]) -> Loss:
+def _distillation_loss(context: Context, examples: Examples, teacher_outputs: Output) -> Loss:
     """Return the registered distiller's loss over the cached teacher logits."""
     distiller = registry.get("distiller", context.config.distillation.method)
     options = context.config.distiller_options()
     teacher_logits = torch.from_numpy(np.load(teacher_outputs.folder / FILE))
-    labels = torch.from_numpy(hide_labels(context.task.train, labelled))
+    labels = torch.from_numpy(examples.labels)
 
     def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         device = logits.device
@@ -134,9 +133,15 @@ def _distillation_loss(context: Context, teacher_outputs: Output, labelled: list
 
 
 def _matching_loss(
-    context: Context, teacher: Output, student: Classifier, encoded: Encoded, outputs: Output, features: Output
+    context: Context,
+    teacher: Output,
+    student: Classifier,
+    examples: Examples,
+    encoded: Encoded,
+    outputs: Output,
+    features: Output,
 ) -> StateLoss:
     """Return the registered distiller's loss over the cached teacher logits and states."""
     teacher_logits = torch.from_numpy(np.load(outputs.folder / FILE))
-    labels = torch.from_numpy(hide_labels(context.task.train, _labelled(context)))
+    labels = torch.from_numpy(examples.labels)
     return MatchingLoss(context, plan_of(context, teacher), student, encoded, teacher_logits, labels, features)

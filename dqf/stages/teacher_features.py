@@ -1,4 +1,4 @@
-"""Teacher features: its states on every training row, computed once and never in a training loop."""
+"""Teacher features: its states on every row Student-KD learns from, computed once, never in a training loop."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dqf.models.loading import Classifier, load_folder, read_folder_config
 from dqf.models.states import mean_attention, reads_left_to_right, sentence_states
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._transfer import transfer_facts, transfer_set
 from dqf.training import to_inputs
 
 VERSION = 1
@@ -34,8 +35,9 @@ HALF_MAX = 65504.0
 def compute_teacher_features(context: Context, teacher: Output) -> Output | None:
     """Return a folder with what the distiller wants to see of the teacher; None where it wants nothing.
 
-    `states.npy` is float16 (training rows, layers, width), one state per sentence; `states_mean_sd.npy` float32
-    (2, layers, width); `attention.npy`, where wanted, float16: the (tokens, tokens) maps of all rows, run together.
+    `states.npy` is float16 (rows of the transfer set, layers, width), one state per sentence; `states_mean_sd.npy`
+    float32 (2, layers, width); `attention.npy`, where wanted, float16: the (tokens, tokens) maps of all rows, run
+    together.
     """
     if not needs_features(context.config):
         return None
@@ -43,13 +45,13 @@ def compute_teacher_features(context: Context, teacher: Output) -> Output | None
 
     def work(folder: Path) -> dict[str, Any]:
         model = load_folder(teacher.folder)
-        encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(context.task.train)
+        encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(transfer_set(context))
         states = _predict_states(context, model, encoded, plan, folder)
         np.save(folder / MOMENTS, _mean_and_sd(states))
         return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
 
     wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
-    facts = {**context.data_facts(), **context.numerics(), **wanted}
+    facts = {**context.data_facts(), **context.numerics(), **transfer_facts(context), **wanted}
     return context.cache.run("teacher-features", version=VERSION, config=facts, inputs=(teacher,), work=work)
 
 

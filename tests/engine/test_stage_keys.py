@@ -75,6 +75,18 @@ def test_the_students_keys_of_a_default_config_stay_what_they_were(student):
     assert found == STUDENT_KEYS[student]
 
 
+def test_altered_copies_decide_what_is_learnt_from_the_teacher_alone():
+    plain, more = context(), context(distillation={"altered_copies": 2})
+    teacher = make_teacher(more)
+    assert teacher.key == make_teacher(plain).key
+    assert train_student(more, teacher, None).key == train_student(plain, teacher, None).key
+    outputs = compute_teacher_outputs(more, teacher)
+    assert outputs.key != OUTPUTS_KEY
+    assert train_student(more, teacher, outputs).key not in STUDENT_KEYS["starter:minilm-l6"]
+    again = context(distillation={"altered_copies": 2}, task={"source": "glue:sst2", "seed": 1})
+    assert compute_teacher_outputs(again, make_teacher(again)).key != outputs.key
+
+
 def test_each_seed_decides_its_own_part():
     teacher, student = keys()
     assert keys(seed=1)[1] != student

@@ -22,6 +22,7 @@ from dqf.stages._context import Context
 from dqf.stages._tuning import prepare
 from dqf.stages.student import train_student
 from dqf.stages.teacher import hard_label_loss, make_teacher
+from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import compute_teacher_outputs
 from dqf.training import Recipe, train
 from tests.support.tiny import tiny_config
@@ -140,3 +141,17 @@ def test_hidden_labels_reach_neither_student_and_cost_neither_a_step(make, tiny_
     again = train_student(context, teacher, None), train_student(context, teacher, outputs)
     for one, same in zip((few, helped), again, strict=True):
         assert one.metrics["loss"] == same.metrics["loss"]
+
+
+@pytest.mark.parametrize("method", ["logit-kd", "feature-kd"])
+def test_altered_copies_are_learnt_from_in_the_same_number_of_steps(make, method):
+    def distilled(copies):
+        context = make(distillation={"method": method, "altered_copies": copies})
+        teacher = make_teacher(context)
+        outputs, features = compute_teacher_outputs(context, teacher), compute_teacher_features(context, teacher)
+        assert outputs.metrics["rows"] == (1 + copies) * len(context.task.train)
+        return train_student(context, teacher, outputs, features)
+
+    plain, more = distilled(0), distilled(2)
+    assert more.metrics["steps"] == plain.metrics["steps"]
+    assert more.metrics["loss"] != plain.metrics["loss"]
