@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import pkgutil
@@ -18,3 +19,4 @@ def warm_up() -> None:
         importlib.import_module(found.name)
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or libraries that count their objects at the end complain
