@@ -80,7 +80,9 @@ def _take(page: Page, file: Path, text: str) -> None:
         page.get_by_text(text).first.evaluate("element => element.scrollIntoView({block: 'start'})")
         time.sleep(1)
     image: Any = Image.open(io.BytesIO(page.screenshot()))
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    # Median cut, the default, lets the few pixels of a legend take the color of their neighbor.
+    colors = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colors.save(file, optimize=True)
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB")
 
 
