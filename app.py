@@ -49,5 +49,6 @@ from dqf.ui.shell.guard import Guard  # noqa: E402
 
 app = st.App(ROUTER, lifespan=lifespan, routes=routes(), middleware=[Middleware(Guard)])
 
-if get_script_run_ctx(suppress_warning=True) is not None:  # run as a script (AppTest): the app object would show nothing
+# Run as a script (AppTest): the app object would show nothing.
+if get_script_run_ctx(suppress_warning=True) is not None:
     runpy.run_path(str(ROUTER), run_name="__main__")
