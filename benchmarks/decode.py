@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PROMPT, STEPS, GROUP_SIZE = 128, 60, 64
+PROMPT, STEPS, GROUP_SIZE = 128, 300, 64
 
 
 def main() -> None:

@@ -122,6 +122,7 @@ def _quantize(folder: Path, tokens: int, threads: int) -> None:
     import torch
 
     from dqf import registry
+    from dqf.memory import keep_freed_memory
     from dqf.models.streaming import StreamedModel
     from dqf.progress import SilentReporter
     from dqf.quant.model import quantize_model
@@ -129,6 +130,7 @@ def _quantize(folder: Path, tokens: int, threads: int) -> None:
     from dqf.quant.work import Method
 
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as a run does
     entry = registry.get("quantizer", "gptq")
     torch.ones(64, 64) @ torch.ones(64, 64)
     libraries = _status("VmRSS:")

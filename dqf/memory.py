@@ -1,13 +1,36 @@
-"""The most memory a piece of work took."""
+"""How this process holds memory, and the most a piece of work took."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 from pathlib import Path
 
 import torch
 
 from dqf.serving.server import peak_rss_bytes
+
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process use its freed memory again instead of giving it back each time and asking for new pages.
+
+    See docs/decisions/0017. Where the C library has no such settings nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(MALLOC_MMAP_THRESHOLD, 2**25)  # bytes; what is larger still comes and goes page by page
+        libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: other processes do what comes next."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class PeakMemory:

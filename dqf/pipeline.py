@@ -17,6 +17,7 @@ from dqf.data.load import load_task
 from dqf.errors import ConfigError
 from dqf.estimate import estimate
 from dqf.estimate_history import write_estimate
+from dqf.memory import keep_freed_memory
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
 from dqf.models.layer_pairs import needs_features
@@ -216,7 +217,7 @@ def _measure(context: Context, one: Planned, source: Output, known: Known) -> Me
 
 @contextmanager
 def _repeatable_torch(threads: int) -> Iterator[None]:
-    """Make results depend on config, seed and machine only."""
+    """Make results depend on config, seed and machine only, and nothing slower than it must be."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -228,6 +229,7 @@ def _repeatable_torch(threads: int) -> Iterator[None]:
     # numpy looks up its smallest numbers once and would warn about zeros if it did so afterwards.
     np.finfo(np.float32), np.finfo(np.float64)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ def main() -> None:
 
     from benchmarks import _lm
     from dqf import registry
+    from dqf.memory import keep_freed_memory
     from dqf.progress import SilentReporter
     from dqf.quant.model import Scope, quantize_model
     from dqf.quant.qparams import Granularity
@@ -27,6 +28,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     out = Path(job["out"])
     torch.set_num_threads(job.get("threads", 2))
+    keep_freed_memory()  # as a run does
     entry = registry.get("quantizer", job["method"])
     errors: list[registry.FieldError] = []
     options = entry.options(job.get("options", {}), "", errors)

@@ -5,7 +5,7 @@ seen it shows what it makes of them. Copies need not be good language, and have 
 
 References: Tang et al. (2019), "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks", data
 augmentation for distillation; Wei and Zou (2019), "EDA: Easy Data Augmentation Techniques for Boosting Performance on
-Text Classification Tasks". Words are drawn from the training texts themselves, so no thesaurus or tagger is needed.
+Text Classification Tasks". New words come from the training texts themselves, so no thesaurus or tagger is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ CHANGED = 0.1
 def altered(examples: Examples, copies: int, seed: int) -> Examples:
     """Return altered copies of all rows without labels: the first of each row, then the second of each, and so on.
 
-    Texts of two or more words change in at least one place; a single word stays as it is.
+    In texts of two or more words at least one place is chosen to change (chance may put the same word there); a single
+    word stays as it is. First texts get words of first texts, second texts those of second ones.
 
     Args:
         examples: training rows.
@@ -29,9 +30,9 @@ def altered(examples: Examples, copies: int, seed: int) -> Examples:
         seed: of all choices.
     """
     rng = np.random.default_rng(seed)
-    pool = [word for text in examples.texts for word in text.split()] or [""]
 
     def side(texts: tuple[str, ...]) -> tuple[str, ...]:
+        pool = [word for text in texts for word in text.split()]
         return tuple(_alter(text.split(), pool, rng) or text for _ in range(copies) for text in texts)
 
     rows = [row for _ in range(copies) for row in range(len(examples))]

@@ -13,6 +13,10 @@ from dqf.artifacts import Packed
 from dqf.config import RunConfig
 from dqf.fields import setting_of
 from dqf.models.catalog import ModelShape
+from dqf.sections import BITS
+
+MIXED = 0
+"""In place of bits: each layer has its own."""
 
 
 class Outline(Protocol):
@@ -41,7 +45,7 @@ class Outlook:
 
     Attributes:
         form: title of the exporter.
-        bits: of the variants, 16 for those in FP16.
+        bits: of the variants, 16 for those in FP16, or `MIXED`.
         refused: why not with any of the form's settings, empty if they can.
     """
 
@@ -51,22 +55,26 @@ class Outlook:
 
 
 def outlook(config: RunConfig, student: ModelShape) -> tuple[Outlook, ...]:
-    """Return what every exporter will say to the students of a run; mixed precision is left out.
+    """Return what every exporter will say to the students of a run.
 
     Args:
         config: of the run.
         student: shape of its student.
     """
     found = []
+    mixed = config.quantization.average_bits or config.quantization.size_budget_mb
     for entry in registry.entries("exporter"):
-        for bits in (16, *config.quantization.bits):
+        for bits in (16, *config.quantization.bits, *([MIXED] if mixed else [])):
             refused = refusal(planned(config, student, bits), entry)
             found.append(Outlook(entry.title, bits, refused))
     return tuple(found)
 
 
 def planned(config: RunConfig, student: ModelShape, bits: int) -> Planned:
-    """Return the outline of a student of `bits` bits, from the linear layers of one block."""
+    """Return the outline of a student of `bits` bits, from the linear layers of one block.
+
+    Which layer gets which bits in mixed precision is measured during the run; here its layers take turns.
+    """
     quantization = config.quantization
     queries, keys = student.heads * student.head_dim, student.kv_heads * student.head_dim
     layers = {
@@ -78,10 +86,11 @@ def planned(config: RunConfig, student: ModelShape, bits: int) -> Planned:
         "down_proj": (student.hidden, student.intermediate),
     }
     scaled = bool(registry.get("quantizer", quantization.quantizer).facts.get("scales_inputs"))
+    widths = itertools.cycle(BITS if bits == MIXED else [bits])
     packed = {
-        f"layers.0.{name}.weight": Packed(shape, bits, quantization.group_size, quantization.symmetric, scaled)
-        for name, shape in layers.items()
-        if bits < 16
+        f"layers.0.{name}.weight": Packed(shape, width, quantization.group_size, quantization.symmetric, scaled)
+        for (name, shape), width in zip(layers.items(), widths, strict=False)
+        if width < 16
     }
     return Planned(packed, student.architecture)
 

@@ -47,35 +47,30 @@ class LayerInputs:
 
     @classmethod
     def of(cls, x: Tensor) -> LayerInputs:
-        """Return the statistics of inputs (tokens, columns)."""
-        return cls(second_moments(x), _largest(x), x.shape[0], *_ordinary(x))
+        """Return the statistics of inputs (tokens, columns).
+
+        Decoders give a few tokens, such as the first one, activations a hundred times those of the others (Sun et al.
+        (2024), "Massive Activations in Large Language Models"); these would hide what happens to the others.
+        """
+        squares = x.float().square()
+        sizes = squares.sum(1)
+        ordinary = sizes <= MASSIVE**2 * sizes.median()
+        return cls(
+            second_moments(x, squares.sum(0)),
+            squares.amax(0).sqrt(),
+            x.shape[0],
+            squares.T @ ordinary.float(),
+            int(ordinary.sum()),
+        )
 
     def add(self, x: Tensor) -> None:
         """Take in more inputs, float (tokens, columns)."""
-        self.hessian += second_moments(x)
-        torch.maximum(self.largest, _largest(x), out=self.largest)
-        self.tokens += x.shape[0]
-        squares, tokens = _ordinary(x)
-        self.ordinary_squares += squares
-        self.ordinary_tokens += tokens
-
-
-def _ordinary(x: Tensor) -> tuple[Tensor, int]:
-    """Return the sum of x^2 over ordinary tokens, float32 (columns,), and how many there are.
-
-    Decoders give a few tokens, such as the first one, activations a hundred times those of the others (Sun et al.
-    (2024), "Massive Activations in Large Language Models"); these would hide what happens to the others.
-    """
-    squares = x.float().square()
-    sizes = squares.sum(1)
-    ordinary = sizes <= MASSIVE**2 * sizes.median()
-    return squares[ordinary].sum(0), int(ordinary.sum())
-
-
-def _largest(x: Tensor) -> Tensor:
-    """Return the largest |x| of each column, float32 (columns,)."""
-    low, high = torch.aminmax(x, dim=0)
-    return torch.maximum(-low, high).float()
+        more = LayerInputs.of(x)
+        self.hessian += more.hessian
+        torch.maximum(self.largest, more.largest, out=self.largest)
+        self.tokens += more.tokens
+        self.ordinary_squares += more.ordinary_squares
+        self.ordinary_tokens += more.ordinary_tokens
 
 
 class Stop(Exception):
@@ -109,7 +104,8 @@ class Blocks:
         self._rest: tuple[Any, ...] | None = self._outputs_besides_hidden()
         for batch in calibration:
             calls: list[_Call] = []
-            with self._passed_by(calls):
+            # What stands behind the blocks, such as a projection on the vocabulary, is not needed for this.
+            with self._passed_by(calls), contextlib.suppress(Stop):
                 self._whole(batch)
             # Most models call every block alike.
             self._calls.append(calls if any(not _alike(calls[0], call) for call in calls[1:]) else calls[:1])
@@ -140,7 +136,8 @@ class Blocks:
         """Let the blocks do nothing: each returns what it is given, the first one `hidden` if there is any.
 
         Args:
-            calls: receives how the blocks are called; the first one's hidden states are kept.
+            calls: receives how the blocks are called, and `Stop` is raised at the last one; the first one's hidden
+                states are kept.
             hidden: what comes out of the blocks.
         """
 
@@ -152,6 +149,8 @@ class Blocks:
                         self._hidden.append(given.detach())
                     rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
                     calls.append(_Call(args[1:], rest))
+                    if len(calls) == len(self._stack):
+                        raise Stop
                 result = hidden if index == 0 and hidden is not None else given
                 return result if self._rest is None else (result, *self._rest)
 

@@ -18,9 +18,10 @@ from dqf.artifacts import PARTS, Packed
 
 
 class PackedWeight(nn.Module):
-    """A packed matrix: codes uint8 (dense), scale FP16 (rows, groups), zero_point uint8 (dense).
+    """A packed matrix: codes uint8 (dense), scale FP16 (rows, groups), zero_point uint8 (rows, groups).
 
-    `input_scale` FP16 (columns,) divides the layer's input; it is empty where there is none.
+    Zero points are few and needed at every call: they are unpacked once. `input_scale` FP16 (columns,) divides the
+    layer's input; it is empty where there is none.
     """
 
     codes: Tensor
@@ -35,6 +36,9 @@ class PackedWeight(nn.Module):
             tensor = parts.get(part, torch.empty(0, dtype=torch.uint8))
             # FP16 values are held as bits, or `model.to(dtype)` would round them.
             self.register_buffer(part, tensor.view(torch.int16) if tensor.dtype == torch.float16 else tensor)
+        if not packed.symmetric:
+            rows, groups = packed.shape[0], packed.groups
+            self.zero_point = unpack_tensor(self.zero_point, packed.bits, rows * groups).view(rows, groups)
 
     def expand(self, dtype: torch.dtype, rows: Tensor | None = None) -> Tensor:
         """Return the (rows, columns) matrix in `dtype`, or only the rows with the given int64 (n,) numbers."""
@@ -46,9 +50,7 @@ class PackedWeight(nn.Module):
         """Return codes uint8 (rows, groups, width), scale and zero_point float32 (rows, groups)."""
         (count, columns), groups, bits = self.packed.shape, self.packed.groups, self.packed.bits
         codes, scale = self.codes, self.scale.view(torch.float16)
-        zero_point = torch.full(scale.shape, 2 ** (bits - 1)) if self.packed.symmetric else None
-        if zero_point is None:
-            zero_point = unpack_tensor(self.zero_point, bits, count * groups).view(count, groups)
+        zero_point = torch.full(scale.shape, 2 ** (bits - 1)) if self.packed.symmetric else self.zero_point
         if rows is not None:
             scale, zero_point = scale[rows], zero_point.to(scale.device)[rows]
             if columns % 8 == 0:  # then every row begins with a byte, at any width

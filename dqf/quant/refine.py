@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dqf.quant.products import rounded_product
 from dqf.quant.qparams import QuantizedWeight
 
 BLOCK = 64
@@ -78,9 +79,11 @@ def least_squares_scale(weight: Tensor, codes: Tensor, zero_point: Tensor, scale
     shifted = codes.view(rows, groups, width) - zero_point.unsqueeze(-1)
     products = torch.empty(rows, groups, groups, device=codes.device)
     for g in range(groups):
-        # Row by row: what the pattern of group g gives at every input, projected on all patterns.
-        there = shifted[:, g] @ hessian[g * width : (g + 1) * width]
-        products[:, g] = (there.view(rows, groups, width) * shifted).sum(-1)
+        # Row by row: what the pattern of group g gives at every later input, projected on the later patterns.
+        there = shifted[:, g] @ hessian[g * width : (g + 1) * width, g * width :]
+        projected = torch.linalg.vecdot(there.view(rows, groups - g, width), shifted[:, g:])
+        products[:, g, g:] = projected
+        products[:, g:, g] = projected
     wanted = ((weight @ hessian).view(rows, groups, width) * shifted).sum(-1)
     diagonal = products.diagonal(dim1=1, dim2=2)
     diagonal.add_(1e-6 * diagonal.mean(1, keepdim=True) + 1e-20)
@@ -115,7 +118,7 @@ def descend(weight: Tensor, codes: Tensor, scale: Tensor, zero_point: Tensor, he
     better = torch.empty_like(codes)
     steps, zeros = scale.T.contiguous(), zero_point.T.contiguous()
     value = ((codes.view(-1, width, rows) - zeros.unsqueeze(1)) * steps.unsqueeze(1)).view(columns, rows)
-    pull = hessian @ (weight.T - value)  # column j: what the remaining error asks of column j, times H_jj
+    pull = rounded_product(hessian, weight.T - value)  # column j: what the remaining error asks of column j, times H_jj
     inverses = list(1 / steps)
     step = list(steps)
     shares = (1 / hessian.diagonal()).tolist()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import gc
 import json
 import shutil
 import time
@@ -16,6 +14,7 @@ from typing import Any
 
 from dqf.config import digest_of
 from dqf.jobs.protocol import write_json
+from dqf.memory import give_back_memory
 from dqf.progress import Reporter
 
 DONE = "done.json"
@@ -88,7 +87,7 @@ class StageCache:
                 partial = folder.with_name(f"{key}.partial")
                 partial.mkdir(parents=True, exist_ok=True)
                 metrics = work(partial)
-                _give_back_memory()
+                give_back_memory()
                 write_json(partial / DONE, {"stage": kind, "config": dict(config), "metrics": metrics})
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
@@ -114,13 +113,6 @@ class StageCache:
                     self.reporter.check_cancelled()
                     time.sleep(0.5)
             yield
-
-
-def _give_back_memory() -> None:
-    """Return freed memory to the system: the next stage's work is done by other processes."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _read_done(folder: Path) -> dict[str, Any] | None:

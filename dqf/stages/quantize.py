@@ -29,7 +29,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 5
+VERSION = 6
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CALIBRATION_BATCH = 32

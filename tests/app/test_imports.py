@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
-import importlib, pkgutil, re, sys
+import gc, re, sys
 from pathlib import Path
-import dqf.ui
-for module in pkgutil.walk_packages(dqf.ui.__path__, "dqf.ui."):
-    importlib.import_module(module.name)
+from dqf.ui.shell.warm_up import warm_up
+warm_up()
+assert {"dqf.ui.frontier.chart", "dqf.ui.sql.view", "pandas", "plotly"} <= set(sys.modules)
+assert gc.get_freeze_count() > 100_000
 for page in sorted(Path("pages").glob("*.py")):
     for line in page.read_text().splitlines():
         if re.match(r"(from|import) ", line) and "__future__" not in line:

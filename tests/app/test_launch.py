@@ -33,6 +33,17 @@ def test_several_bit_widths_make_several_variants(open_page):
     assert len(app.dataframe[0].value) == 9
 
 
+def test_exports_of_mixed_precision_are_told_before_the_launch(open_page):
+    app = open_page("launch")
+    assert "mixed" not in app.dataframe[1].value
+    app.number_input(key="launch.quantization.average_bits").set_value(3.5).run()
+    assert not app.exception
+    forms = app.dataframe[1].value.set_index("Form")
+    assert forms.loc["ONNX, 4-bit weights", "mixed"] == "yes"
+    assert forms.loc["GPTQ checkpoint", "mixed"] == "–"
+    assert "mixes 2, 3, 4, 8 bits" in forms.loc["GPTQ checkpoint", "Why not"]
+
+
 def test_preset_fills_the_form(open_page):
     app = open_page("launch")
     app.number_input(key="launch.seed").set_value(9).run()

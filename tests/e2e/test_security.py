@@ -196,6 +196,10 @@ def test_every_page_deep_link_and_download_needs_the_sign_in(page: Page, app_ser
     assert page.request.get(f"{address}{download}").status != 401
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=30_000)
+    # The page knows at once; the browser loses its cookie with the redirect that follows.
+    deadline = time.monotonic() + 15
+    while page.request.get(f"{address}{download}").status != 401 and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert page.request.get(f"{address}{download}").status == 401
 
 

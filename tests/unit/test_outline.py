@@ -3,7 +3,7 @@
 import pytest
 
 from dqf.config import RunConfig
-from dqf.exporting.outline import outlook
+from dqf.exporting.outline import MIXED, outlook
 from dqf.models.catalog import starter
 
 FORMS = {
@@ -40,3 +40,16 @@ def test_input_scales_that_do_not_fold_are_told_before():
     refused = {row.form: row.refused for row in rows if row.bits == 4}
     assert "quantize with gptq" in refused["GPTQ checkpoint"]
     assert "export as onnx-4bit" in refused["GGUF"]
+
+
+@pytest.mark.parametrize("budget", [{"average_bits": 3.5}, {"size_budget_mb": 9.0}])
+def test_mixed_precision_is_told_too(budget):
+    taking = takes("smollm2-135m", group_size=32, **budget)
+    assert {form for form, bits in taking.items() if MIXED in bits} == {
+        "FP16 safetensors",
+        "ONNX, 4-bit weights",
+        "GGUF",
+    }
+    config = RunConfig.from_dict({"quantization": {"bits": [4], "group_size": 32, **budget}})
+    refused = {row.form: row.refused for row in outlook(config, starter("minilm-l6").shape) if row.bits == MIXED}
+    assert "mixes 2, 3, 4, 8 bits" in refused["GPTQ checkpoint"]

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from dqf.config import RunConfig
-from dqf.estimate import estimate
+from dqf.estimate import TEACHER, estimate
 from dqf.preflight import check
 from dqf.settings import load_settings
 from tests.support.tiny import tiny_config
@@ -85,6 +85,17 @@ def test_cached_states_are_part_of_the_estimate(root):
     rows = 128
     assert disk(method="feature-kd") - disk() == rows * 2 * 32 * 2
     assert disk(method="feature-kd", options={"layers": "last"}) - disk() == rows * 32 * 2
+
+
+def test_altered_copies_are_scored_once_more_each_and_train_no_longer(root):
+    def found(copies):
+        config = RunConfig.from_dict(tiny_config(root, distillation={"altered_copies": copies}))
+        return estimate(config, load_settings(root / "results"))
+
+    none, two = found(0), found(2)
+    stages = {name for name in none.parts if none.parts[name] != two.parts[name]}
+    assert stages == {TEACHER}
+    assert two.parts[TEACHER] > none.parts[TEACHER]
 
 
 def test_adapters_take_less_memory_and_are_counted_exactly(root):

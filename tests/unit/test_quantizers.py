@@ -168,18 +168,19 @@ def test_a_sweep_sets_every_code_to_its_best_value():
                 assert error(other) >= least - 1e-3 * abs(least)
 
 
-def test_least_squares_scales_are_stationary():
-    weight, hessian = weight_and_hessian(rows=5, columns=24)
+@pytest.mark.parametrize("rows", [5, 1])
+def test_least_squares_scales_are_stationary(rows):
+    weight, hessian = weight_and_hessian(rows=rows, columns=24)
     hessian = damped(hessian, 0.01)
     granularity = Granularity(4, 8)
     start = quantize(weight, *choose_qparams(weight, granularity), granularity)
     codes, zero = start.codes.float(), start.zero_point.float()
     solved = least_squares_scale(weight, codes, zero, start.scale, hessian).float().requires_grad_()
-    value = ((codes.view(5, 3, 8) - zero.unsqueeze(-1)) * solved.unsqueeze(-1)).view(5, 24)
+    value = ((codes.view(rows, 3, 8) - zero.unsqueeze(-1)) * solved.unsqueeze(-1)).view(rows, 24)
     loss = (((weight - value) @ hessian) * (weight - value)).sum()
     (gradient,) = torch.autograd.grad(loss, solved)
     start_scale = start.scale.float().requires_grad_()
-    value = ((codes.view(5, 3, 8) - zero.unsqueeze(-1)) * start_scale.unsqueeze(-1)).view(5, 24)
+    value = ((codes.view(rows, 3, 8) - zero.unsqueeze(-1)) * start_scale.unsqueeze(-1)).view(rows, 24)
     (before,) = torch.autograd.grad((((weight - value) @ hessian) * (weight - value)).sum(), start_scale)
     assert gradient.norm() < 0.05 * before.norm()
 
@@ -265,6 +266,27 @@ def test_smoothquant_brings_every_calibration_input_within_one(strength):
     smooth = (result - exact).norm() / exact.norm()
     assert smooth < 0.02
     assert 0.5 < smooth / int8_error(weight, LayerInputs.of(x), quantized.int8_scale) ** 0.5 < 2
+
+
+@pytest.mark.parametrize("columns", [48, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_statistics_of_inputs_are_those_of_the_whole_whatever_the_parts(columns, dtype):
+    x = torch.randn(700, columns, generator=torch.Generator().manual_seed(9)).to(dtype)
+    x[5] *= 100
+    whole = LayerInputs.of(x)
+    exact = x.double().T @ x.double()
+    assert (whole.hessian - exact).norm() < 0.005 * exact.norm()  # BF16 keeps 8 bits, and one token dominates
+    assert torch.equal(whole.hessian, whole.hessian.T)
+    torch.testing.assert_close(whole.hessian.diagonal().double(), exact.diagonal(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(whole.largest, x.float().abs().amax(0), rtol=1e-6, atol=0)
+    assert (whole.tokens, whole.ordinary_tokens) == (700, 699)
+    ordinary = torch.cat([x[:5], x[6:]]).double()
+    torch.testing.assert_close(whole.ordinary_squares.double(), ordinary.square().sum(0), rtol=1e-4, atol=0)
+    parts = LayerInputs.of(x[:300])
+    parts.add(x[300:])
+    assert (parts.hessian - exact).norm() < 0.005 * exact.norm()
+    assert torch.equal(parts.largest, whole.largest)
+    assert (parts.tokens, parts.ordinary_tokens) == (700, 699)
 
 
 def test_layers_with_massive_activations_are_not_prepared_for_int8():
