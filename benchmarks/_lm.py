@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,9 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from dqf.data.encode import Encoded
 from dqf.models.catalog import local_model_path
 from dqf.models.device import autocast
+from dqf.progress import SilentReporter
+from dqf.quant.latent import trainable
+from dqf.quant.output_tuning import LEARNING_RATE, output_distance
+from dqf.quant.qparams import QuantizedWeight
 from dqf.settings import load_settings
+from dqf.training import Recipe, StateLoss, train
 
 TEACHER = "starter:smollm2-135m"
 
@@ -123,3 +132,54 @@ def put_weights(model: nn.Module, file: Path) -> None:
         raise SystemExit(f"{file} does not hold the weights of all block layers")
     for name, module in block_linears(model).items():
         module.weight.data.copy_(stored[name])
+
+
+BATCH = 4
+"""Stretches of text per step of tuning."""
+POSITIONS = 96
+"""Of each stretch of text whose logits a step of tuning looks at."""
+
+
+class _Answers(StateLoss):
+    """KL(full precision || model) in nats at a few positions, which change from step to step."""
+
+    def __init__(self, full: PreTrainedModel, rows: Tensor) -> None:
+        super().__init__()
+        self._full = (full,)  # not a part of this module: it is not trained
+        self._rows = rows
+        self._positions = torch.empty(0)
+
+    @property
+    def wants(self) -> dict[str, Any]:  # type: ignore[override]
+        self._positions = torch.randperm(self._rows.shape[1] - 1)[:POSITIONS]
+        return {"logits_to_keep": self._positions}
+
+    def forward(self, outputs: Any, attention_mask: Tensor, rows: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(torch.device("cpu")):
+            wanted = self._full[0](self._rows[rows], logits_to_keep=self._positions).logits
+        return output_distance(outputs.logits.float().flatten(0, 1), wanted.float().flatten(0, 1)).mean()
+
+
+class _Printed(SilentReporter):
+    """Prints every eighth step: tuning takes long."""
+
+    def progress(self, step: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+        if step % 8 == 0:
+            print(
+                f"{time.strftime('%X')} step {step} of {total}, KL {(metrics or {}).get('loss', math.nan):.3f}",
+                flush=True,
+            )
+
+
+def tune_outputs(
+    model: PreTrainedModel, weights: dict[str, QuantizedWeight], rows: list[list[int]], steps: int, folder: Path
+) -> PreTrainedModel:
+    """Train a decoder's codes and scales on running text (`dqf.quant.output_tuning`); return it, quantized."""
+    full = copy.deepcopy(model)
+    ids = tuple(np.array(row) for row in rows)
+    encoded = Encoded(ids, tuple(np.zeros_like(row) for row in ids))
+    recipe = Recipe(steps / math.ceil(len(rows) / BATCH), LEARNING_RATE, BATCH, 0)
+    with trainable(model, weights):
+        loss = _Answers(full, torch.tensor(rows))
+        train(model, encoded, 0, loss, recipe, torch.device("cpu"), folder / "checkpoint.pt", _Printed())
+    return model

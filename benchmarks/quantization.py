@@ -42,12 +42,15 @@ class Job:
     options: tuple[tuple[str, Any], ...] = ()
     group_size: int = GROUP_SIZE
     rows: int = CALIBRATION_ROWS
-    block_steps: int = 0
+    output_steps: int = 0
+    texts: int = 0
+    """Stretches of text for the tuning of outputs, besides those for calibration."""
 
 
 JOBS = (
-    # Blocks tuned on the same text: decision 16. Half an hour on one busy core.
-    Job("ours-gptq-tuned-2", "ours", "gptq", 2, block_steps=40),
+    Job("ours-gptq-g32-2", "ours", "gptq", 2, group_size=32),
+    # Codes and scales trained end to end: decision 18. Half an hour without BF16.
+    Job("ours-gptq-outputs-g32-2", "ours", "gptq", 2, group_size=32, output_steps=80, texts=320),
     *(Job(f"ours-gptq-{bits}", "ours", "gptq", bits) for bits in (4, 3, 2)),
     *(Job(f"ours-awq-{bits}", "ours", "awq", bits) for bits in (4, 3, 2)),
     *(Job(f"gptqmodel-gptq-{bits}", "gptqmodel", "gptq", bits) for bits in (4, 3)),
@@ -112,7 +115,8 @@ def _run(jobs: list[Job], arguments: argparse.Namespace) -> None:
                 "method": job.method,
                 "bits": job.bits,
                 "group_size": job.group_size,
-                "block_steps": job.block_steps,
+                "output_steps": job.output_steps,
+                "texts": _lm.token_rows(base, c4 / "train.parquet", job.texts, LENGTH) if job.texts else [],
                 "symmetric": False,
                 "options": dict(job.options),
                 "out": str(folder),

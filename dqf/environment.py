@@ -28,16 +28,49 @@ PACKAGES = (
 )
 
 
+VECTORS = (("AMX", "amx_tile"), ("AVX-512", "avx512f"), ("AVX2", "avx2"), ("NEON", "asimd"))
+"""Widest first: as people call them, and as Linux does."""
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
 @functools.cache
 def cpu_name() -> str:
-    """Return the processor's name."""
+    """Return the processor's name with its vector instructions, such as `AMD EPYC (AVX-512, BF16)`.
+
+    Virtual machines hide the model: two of one name may differ several times in speed and in the last bits.
+    """
+    name = _cpu_facts().get("model name", "") or platform.processor() or platform.machine()
+    found = vector_instructions(_cpu_flags())
+    return f"{name} ({', '.join(found)})" if found else name
+
+
+def vector_instructions(flags: str) -> list[str]:
+    """Return the widest vector instructions, and BF16 where it is multiplied natively, of a list of CPU flags."""
+    known = set(flags.split())
+    return [
+        *[title for title, flag in VECTORS if flag in known][:1],
+        *(["BF16"] if BF16_FLAGS.intersection(known) else []),
+    ]
+
+
+def multiplies_bf16() -> bool:
+    """Tell whether the processor multiplies BF16 natively, as far as Linux says."""
+    return bool(BF16_FLAGS.intersection(_cpu_flags().split()))
+
+
+def _cpu_flags() -> str:
+    facts = _cpu_facts()
+    return facts.get("flags", "") or facts.get("Features", "")
+
+
+def _cpu_facts() -> dict[str, str]:
+    """Return what Linux tells of the first processor; empty elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def versions() -> dict[str, str]:

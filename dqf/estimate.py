@@ -1,6 +1,6 @@
 """What a run will take, from the models' shapes and the data's size, before it starts; no torch here.
 
-Rates are those of a 2-core CPU with BF16 (the slowest machine we measure on); other machines are
+Rates are those of the 2-core CPUs we measure on, one with BF16 and one without; other machines are
 scaled by cores. Estimates are for planning, within about a factor of two; file sizes are arithmetic.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dqf.config import RunConfig
 from dqf.data.load import load_task
+from dqf.environment import multiplies_bf16
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
 from dqf.models.layer_pairs import feature_plan, needs_features
 from dqf.sections import LORA
@@ -18,7 +19,8 @@ from dqf.settings import Settings
 
 WORDS_TO_TOKENS = 1.4
 SPECIAL_TOKENS = 2
-TRAINING_FLOPS_PER_CORE = 80e9
+TRAINING_FLOPS_PER_CORE = {True: 80e9, False: 40e9}
+"""With BF16 and without."""
 INFERENCE_FLOPS_PER_CORE = 80e9
 OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
@@ -137,9 +139,13 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
         parts[QUANTIZE] += 2 * forms * student.linear_params * QUANTIZE_S_PER_PARAM
         tuned_tokens = config.quantization.block_steps * CALIBRATION_ROWS * work.tokens_per_row
-        parts[QUANTIZE] += (
-            2 * forms * 6 * student.linear_params * tuned_tokens / (TRAINING_FLOPS_PER_CORE * settings.threads)
-        )
+        parts[QUANTIZE] += 2 * forms * 6 * student.linear_params * tuned_tokens / (_training_flops(settings))
+        if steps := config.quantization.output_steps:
+            batch_size = config.student.batch_size
+            once = _training_s(student, student.params, steps * batch_size, steps, work, settings)
+            parts[QUANTIZE] += 2 * forms * once
+            # Besides what training takes: where weights stand on their grid, what is used of that, and the codes.
+            memory = max(memory, 12 * student.params + _training_bytes(student, student.params, work, batch_size))
         parts[MEASURE] += _inference_s(student, runs * work.eval_rows, work, settings)
         memory = max(memory, _training_bytes(student, trained, work, config.student.batch_size))
         disk += student.params * (12 + 4 * forms)
@@ -153,7 +159,11 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
 
 def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:
     flops = 6 * shape.linear_params * rows * work.tokens_per_row
-    return flops / (TRAINING_FLOPS_PER_CORE * settings.threads) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+    return flops / (_training_flops(settings)) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+
+
+def _training_flops(settings: Settings) -> float:
+    return TRAINING_FLOPS_PER_CORE[multiplies_bf16()] * settings.threads
 
 
 def _training_bytes(shape: ModelShape, trained: int, work: _Work, batch_size: int) -> int:

@@ -346,6 +346,16 @@ class QuantizationConfig:
         flag="--block-steps",
         advanced=True,
     )
+    output_steps: int = setting(
+        0,
+        "Output tuning steps",
+        "After quantizing, the codes and scales of all layers are trained together for so many steps, to give the "
+        "answers of full precision; helps at 2 and 3 bits. Needs memory as training does. 0: none.",
+        minimum=0,
+        maximum=100_000,
+        flag="--output-steps",
+        advanced=True,
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
 

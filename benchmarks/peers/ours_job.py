@@ -28,7 +28,8 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     out = Path(job["out"])
     torch.set_num_threads(job.get("threads", 2))
-    keep_freed_memory()  # as a run does
+    torch.set_flush_denormal(True)  # as a run does
+    keep_freed_memory()
     entry = registry.get("quantizer", job["method"])
     errors: list[registry.FieldError] = []
     options = entry.options(job.get("options", {}), "", errors)
@@ -36,14 +37,13 @@ def main() -> None:
         raise SystemExit(str(errors[0]))
     model = _lm.load_base(Path(job["base"]))
     rows = torch.tensor(job["calibration"])
-    batches = [
-        {"input_ids": part, "attention_mask": torch.ones_like(part)}
-        for part in rows.split(4 if job["block_steps"] else 8)
-    ]
+    batches = [{"input_ids": part, "attention_mask": torch.ones_like(part)} for part in rows.split(8)]
     granularity = Granularity(job["bits"], job["group_size"], job["symmetric"])
-    method = Method(entry, options, granularity, block_steps=job["block_steps"])
+    method = Method(entry, options, granularity)
     began = time.monotonic()
-    _, receipts = quantize_model(model, method, batches, SilentReporter(), Scope(embeddings=False, head=False))
+    weights, receipts = quantize_model(model, method, batches, SilentReporter(), Scope(embeddings=False, head=False))
+    if job["output_steps"]:
+        model = _lm.tune_outputs(_lm.load_base(Path(job["base"])), weights, job["texts"], job["output_steps"], out)
     seconds = time.monotonic() - began
     _lm.save_weights(model, out / "weights.safetensors")
     # Not getrusage's figure: that one still holds the parent's peak.

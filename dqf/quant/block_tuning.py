@@ -13,18 +13,17 @@ that token's own output, or a few massive activations would be all that is learn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dqf.quant.calibration import Blocks
+from dqf.quant.latent import STRETCH_UNIT, Latent
 from dqf.quant.qparams import QuantizedWeight
 
 TRAVEL = 1.0
 """Codes a weight may move by in all: the sum of the steps."""
-NEAR = 0.45
-"""How near to a rounding border a weight may stand at the start."""
 SCALE_RATE = 0.002
 """Relative change of a scale per step, at first."""
 
@@ -71,7 +70,7 @@ class BlockTuner:
             originals: float weights before quantization, by the same names.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            latents = {name: _Latent(weight, originals[name]) for name, weight in weights.items()}
+            latents = {name: Latent(weight, originals[name]) for name, weight in weights.items()}
             before = self._error(index, {name: one.start.dequantize() for name, one in latents.items()})
             self._descend(index, latents)
             tuned = {name: one.rounded() for name, one in latents.items()}
@@ -80,7 +79,7 @@ class BlockTuner:
             return Tuned(weights, before, before)
         return Tuned(tuned, before, after)
 
-    def _descend(self, index: int, latents: dict[str, _Latent]) -> None:
+    def _descend(self, index: int, latents: dict[str, Latent]) -> None:
         generator = torch.Generator().manual_seed(self._seed + index)
         order: list[int] = []
         for step in range(self._steps):
@@ -91,8 +90,8 @@ class BlockTuner:
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for at, one in enumerate(latents.values()):
-                    one.shift -= 2 * TRAVEL / self._steps * share * gradients[2 * at].sign()
-                    one.stretch -= SCALE_RATE * share * gradients[2 * at + 1].sign()
+                    one.shift.sub_(2 * TRAVEL / self._steps * share * gradients[2 * at].sign())
+                    one.stretch.sub_(SCALE_RATE / STRETCH_UNIT * share * gradients[2 * at + 1].sign())
 
     def _loss(self, index: int, at: int, weights: dict[str, Tensor]) -> Tensor:
         """Return the mean over tokens of the squared error relative to the token's own output."""
@@ -107,47 +106,3 @@ class BlockTuner:
         tokens = [int(mask.sum()) for mask in self._blocks.masks]
         losses = [float(self._loss(index, at, weights)) for at in range(len(tokens))]
         return sum(loss * count for loss, count in zip(losses, tokens, strict=True)) / sum(tokens)
-
-
-class _Latent:
-    """A quantized weight whose codes and scales can be trained."""
-
-    def __init__(self, start: QuantizedWeight, original: Tensor) -> None:
-        self.start = replace(
-            start,
-            codes=start.codes.clone(),
-            scale=start.scale.clone(),
-            zero_point=None if start.zero_point is None else start.zero_point.clone(),
-            input_scale=None if start.input_scale is None else start.input_scale.clone(),
-        )
-        rows, groups = start.scale.shape
-        self._scale = self.start.scale.float().unsqueeze(-1)
-        zero = self.start.zero_point
-        self._zero: Tensor | int = start.granularity.middle if zero is None else zero.float().unsqueeze(-1)
-        codes = self.start.codes.view(rows, groups, -1).float()
-        wanted = original.clone().float()
-        if self.start.input_scale is not None:
-            wanted = wanted * self.start.input_scale.float()
-        exact = wanted.view(rows, groups, -1) / self._scale + self._zero
-        self._place = codes + (exact - codes).clamp(-NEAR, NEAR)
-        self.shift = torch.zeros_like(codes, requires_grad=True)
-        self.stretch = torch.zeros_like(self._scale, requires_grad=True)
-
-    def _codes(self) -> Tensor:
-        place = self._place + self.shift
-        # Rounding has no gradient: the backward pass takes it for the identity, but where codes end.
-        inside = place.clamp(0, self.start.granularity.levels)
-        return inside + (inside.round() - inside).detach()
-
-    def weight(self) -> Tensor:
-        """Return the float32 weight that is trained."""
-        dense = ((self._codes() - self._zero) * self._scale * (1 + self.stretch)).flatten(1)
-        return dense if self.start.input_scale is None else dense / self.start.input_scale.float()
-
-    @torch.no_grad()
-    def rounded(self) -> QuantizedWeight:
-        """Return the weight as it would be stored."""
-        smallest, largest = float(torch.finfo(torch.float16).smallest_normal), 65504.0
-        scale = (self._scale * (1 + self.stretch)).squeeze(-1).clamp(smallest, largest).half()
-        codes = self._codes().to(torch.uint8).flatten(1)
-        return replace(self.start, codes=codes, scale=scale)

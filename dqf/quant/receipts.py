@@ -28,6 +28,8 @@ class LayerReceipt:
         fallback: why the chosen quantizer's result was not kept; empty if it was.
         block_error_before, block_error: relative squared error of the outputs of the layer's whole block before and
             after it was tuned (`dqf.quant.block_tuning`); None where it was not.
+        output_distance_before, output_distance: of the whole model's outputs to those in full precision, on texts held
+            back, before and after all layers were tuned together (`dqf.quant.output_tuning`); None where they were not.
     """
 
     name: str
@@ -44,6 +46,8 @@ class LayerReceipt:
     fallback: str
     block_error_before: float | None = None
     block_error: float | None = None
+    output_distance_before: float | None = None
+    output_distance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

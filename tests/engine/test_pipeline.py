@@ -117,16 +117,22 @@ def test_mnli_mismatched_is_scored_beside_the_task(settings, tiny_env, tmp_path,
         assert len(pd.read_parquet(run_dir / row["predictions"])) == 40
 
 
-def test_students_cut_from_the_teacher_and_plain_rounding(settings, tiny_env):
-    _, result = launch(
+def test_students_cut_from_the_teacher_and_rounding_tuned_on_the_answers(settings, tiny_env):
+    run_dir, result = launch(
         settings,
         tiny_env,
         student={"model": "teacher-layers", "keep_layers": "0,3"},
-        quantization={"quantizer": "rtn", "bits": [8]},
+        quantization={"quantizer": "rtn", "bits": [2], "output_steps": 30},
     )
-    teacher, student = result["variants"][0], result["variants"][1]
+    teacher, student, last = result["variants"][0], result["variants"][1], result["variants"][-1]
     assert student["params"] < teacher["params"]
-    assert result["variants"][-1]["quantizer"] == "rtn"
+    assert last["quantizer"] == "rtn"
+    assert last["verified"]
+    receipt = json.loads((run_dir / last["receipt"]).read_text())
+    assert all(row["output_distance"] < row["output_distance_before"] for row in receipt)
+    said = [event.text for event in read_events(run_dir) if "texts held back, fell from" in event.text]
+    assert len(said) == 2, "one for each student"
+    assert not list((run_dir / last["artifact"]).glob("checkpoint*"))
 
 
 def test_regression_with_pairs(settings, tiny_env):

@@ -10,7 +10,7 @@ import torch
 from dqf import registry
 from dqf.models.streaming import StreamedModel
 from dqf.progress import SilentReporter
-from dqf.quant.block_tuning import NEAR, _Latent
+from dqf.quant.latent import NEAR, Latent
 from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity, choose_qparams, quantize
 from dqf.quant.work import Method, local_name
@@ -110,7 +110,7 @@ def test_the_start_is_what_the_quantizer_made(folder):
     start = quantize(weight, *choose_qparams(weight, granularity), granularity)
     moved = copy.deepcopy(start)
     moved.codes[0, 0] = (moved.codes[0, 0] + 1) % 4  # as error feedback does
-    latent = _Latent(moved, weight)
+    latent = Latent(moved, weight)
     assert torch.allclose(latent.weight(), moved.dequantize())
     assert torch.equal(latent.rounded().codes, moved.codes)
     assert torch.equal(latent.rounded().scale, moved.scale)

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from dqf.config import RunConfig
-from dqf.estimate import TEACHER, estimate
+from dqf.estimate import QUANTIZE, TEACHER, estimate
 from dqf.preflight import check
 from dqf.settings import load_settings
 from tests.support.tiny import tiny_config
@@ -96,6 +96,21 @@ def test_altered_copies_are_scored_once_more_each_and_train_no_longer(root):
     stages = {name for name in none.parts if none.parts[name] != two.parts[name]}
     assert stages == {TEACHER}
     assert two.parts[TEACHER] > none.parts[TEACHER]
+
+
+def test_tuning_of_outputs_takes_time_to_quantize_and_memory_as_training_does(root):
+    def found(**quantization):
+        config = tiny_config(root, teacher={"batch_size": 1}, quantization={"bits": [2], **quantization})
+        config = RunConfig.from_dict(config)
+        return estimate(config, load_settings(root / "results"))
+
+    none, some = found(), found(output_steps=100)
+    assert {name for name in none.parts if none.parts[name] != some.parts[name]} == {QUANTIZE}
+    both = found(output_steps=100, average_bits=3)
+    assert both.parts[QUANTIZE] - found(average_bits=3).parts[QUANTIZE] == pytest.approx(
+        2 * (some.parts[QUANTIZE] - none.parts[QUANTIZE])
+    )
+    assert some.memory_bytes > none.memory_bytes
 
 
 def test_adapters_take_less_memory_and_are_counted_exactly(root):

@@ -84,6 +84,9 @@ def test_columns_follow_depth_with_a_place_before_and_after():
         (layer(fallback="no calibration input reached this layer"), receipts.FELL_BACK),
         (layer(kind="embedding", method="rtn", fallback=LOOKED_UP), receipts.BY_DESIGN),
         (layer(kind="embedding", method="rtn", fallback="hqq had the larger error (1)"), receipts.LOST),
+        (layer(error=0.03, block_error_before=0.2, block_error=0.1), receipts.KEPT),
+        (layer(error=0.03, output_distance_before=0.2, output_distance=0.1), receipts.KEPT),
+        (layer(error=0.03, output_distance_before=0.2, output_distance=0.2), receipts.LOST),
         ({"name": "x"}, receipts.KEPT),
     ],
 )
@@ -176,6 +179,14 @@ def test_summary_of_plain_rounding_and_of_a_loss_that_was_kept():
     assert "round-to-nearest kept on 40. Round-to-nearest's weight error is" in receipts.summary(plain)
     worse = receipts.table([layer(error=0.03)])
     assert "1 layer kept a result with a larger error than round-to-nearest's." in receipts.summary(worse)
+
+
+def test_summary_says_what_tuning_all_layers_together_did():
+    nearer = receipts.table([layer(output_distance_before=0.5, output_distance=0.123)])
+    assert receipts.summary(nearer).endswith("on texts held back, fell from 0.50 to 0.12.")
+    undone = receipts.table([layer(output_distance_before=0.5, output_distance=0.5)])
+    assert receipts.summary(undone).endswith("no nearer to full precision: undone.")
+    assert "together" not in receipts.summary(receipts.table([layer()]))
 
 
 def test_mixed_precision_is_named_and_weighed():

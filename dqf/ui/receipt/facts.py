@@ -37,6 +37,8 @@ NUMBERS = (
     "error_rtn",
     "block_error_before",
     "block_error",
+    "output_distance_before",
+    "output_distance",
     "seconds",
 )
 
@@ -85,9 +87,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per layer, in the order of the receipt.
 
     Columns: name, kind, method, error_of, fallback (text, empty if not known); bits, group_size, params,
-    calibration_tokens, error, error_rtn, block_error_before, block_error, seconds (NaN if not known); symmetric
-    (bool or None); depth (NaN outside the stack of transformer layers), role, label, column (depth, -1 before the
-    stack, one more than the last after it), ratio (error / error_rtn), outcome.
+    calibration_tokens, error, error_rtn, block_error_before, block_error, output_distance_before, output_distance,
+    seconds (NaN if not known); symmetric (bool or None); depth (NaN outside the stack of transformer layers), role,
+    label, column (depth, -1 before the stack, one more than the last after it), ratio (error / error_rtn), outcome.
     """
     frame = pd.DataFrame({"name": [_text(row["name"]) for row in rows]}, dtype=object)
     for key in TEXTS:
@@ -146,6 +148,7 @@ def summary(frame: pd.DataFrame) -> str:
         counts = frame["bits"].value_counts().sort_index(ascending=False)
         widths = ", ".join(f"{bits:g} on {count}" for bits, count in counts.items())
         sentences.append(f"Bits differ: {widths}; {fmt.significant(bits_per_weight(frame))} a weight on average.")
+    sentences.append(_tuning_sentence(frame))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -165,6 +168,19 @@ def facts(frame: pd.DataFrame) -> str:
     if fmt.known(tokens):
         found.append(f"up to {fmt.count(tokens)} calibration tokens a layer" if tokens else "no calibration")
     return " · ".join(found)
+
+
+def _tuning_sentence(frame: pd.DataFrame) -> str:
+    """Return what training all layers together did to the model's answers; empty where they were not."""
+    before, after = float(frame["output_distance_before"].max()), float(frame["output_distance"].max())
+    if not (fmt.known(before) and fmt.known(after)):
+        return ""
+    if not after < before:
+        return "Tuning all layers together brought the answers no nearer to full precision: undone."
+    return (
+        "Tuned together: the answers' distance to full precision, on texts held back, fell from "
+        f"{fmt.significant(before, 2)} to {fmt.significant(after, 2)}."
+    )
 
 
 def _error_sentence(method: str, rows: pd.DataFrame) -> str:
@@ -197,8 +213,9 @@ def _outcome(row: Mapping[Any, Any]) -> str:
         if "larger error" in row["fallback"]:
             return LOST
         return BY_DESIGN if row["kind"] == "embedding" else FELL_BACK
-    if row["block_error"] < row["block_error_before"]:
-        return KEPT  # its whole block is nearer to full precision: what the layer alone loses others make up for
+    nearer = row["block_error"] < row["block_error_before"] or row["output_distance"] < row["output_distance_before"]
+    if nearer:
+        return KEPT  # its block, or the model, is nearer to full precision: what the layer loses others make up for
     return LOST if row["error"] > row["error_rtn"] * (1 + 1e-9) else KEPT
 
 
