@@ -169,11 +169,10 @@ def _record(figures: dict[str, dict[str, Any]], arguments: argparse.Namespace) -
                 memory = "peak_rss_bytes"
                 add(f"peak_memory_{method}_{bits}bit", ours[memory], theirs[memory], peer, "bytes", 1, None)
     two = [name for name in figures if name.startswith("ours") and name.endswith("-2")]
-    if two:
-        best = min(two, key=lambda name: figures[name]["perplexity"])
-        row = figures[best]
+    for name in two:
+        row = figures[name]
         n = len(row["kl_rows"])
-        add(f"perplexity_2bit_{best}", row["perplexity"], row["perplexity_full"], "full precision", "ppl", n, None)
+        add(f"perplexity_2bit_{name}", row["perplexity"], row["perplexity_full"], "full precision", "ppl", n, None)
 
 
 def _ratio_spread(ours: list[float], peer: list[float]) -> float:

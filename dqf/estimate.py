@@ -139,7 +139,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
         parts[QUANTIZE] += 2 * forms * student.linear_params * QUANTIZE_S_PER_PARAM
         tuned_tokens = config.quantization.block_steps * CALIBRATION_ROWS * work.tokens_per_row
-        parts[QUANTIZE] += 2 * forms * 6 * student.linear_params * tuned_tokens / (_training_flops(settings))
+        parts[QUANTIZE] += 2 * forms * 6 * student.linear_params * tuned_tokens / _training_flops(settings)
         if steps := config.quantization.output_steps:
             batch_size = config.student.batch_size
             once = _training_s(student, student.params, steps * batch_size, steps, work, settings)
@@ -159,7 +159,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
 
 def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work: _Work, settings: Settings) -> float:
     flops = 6 * shape.linear_params * rows * work.tokens_per_row
-    return flops / (_training_flops(settings)) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
+    return flops / _training_flops(settings) + steps * 28 * trained / OPTIMIZER_BYTES_PER_S
 
 
 def _training_flops(settings: Settings) -> float:
