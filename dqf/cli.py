@@ -25,7 +25,8 @@ from dqf.config_file import read_config_file
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol, views
 from dqf.jobs.executor import GRACE_S, LocalExecutor
-from dqf.jobs.worker import run_in_process
+from dqf.jobs.reporter import Stop
+from dqf.jobs.worker import run_in_process, stop_signals
 from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings, load_settings
 from dqf.study.plan import add_arguments as add_study_arguments
@@ -148,7 +149,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"run_id": run_id, "state": protocol.QUEUED}) if arguments.json else run_id)
         print("queued; the app works on it while it runs (`make app`).", file=sys.stderr)
         return OK
-    return _work(actions.create_own(settings, config), settings, arguments.json)
+    with stop_signals() as stop:
+        return _work(actions.create_own(settings, config), settings, stop, arguments.json)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -165,8 +167,9 @@ def _resume(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.results_dir)
     run_dir = protocol.find_run((settings.runs_dir,), arguments.run)
     _check(RunConfig.from_dict(read_config_file(run_dir / "config.json")), settings)
-    actions.take_over(run_dir)
-    return _work(run_dir, settings, arguments.json)
+    with stop_signals() as stop:
+        actions.take_over(run_dir)
+        return _work(run_dir, settings, stop, arguments.json)
 
 
 def _check(config: RunConfig, settings: Settings) -> None:
@@ -182,14 +185,14 @@ def _check(config: RunConfig, settings: Settings) -> None:
         raise ConfigError(errors)
 
 
-def _work(run_dir: Path, settings: Settings, as_json: bool) -> int:
+def _work(run_dir: Path, settings: Settings, stop: Stop, as_json: bool) -> int:
     """Work on a run in this process and print its result."""
     print(f"run {run_dir.name}", file=sys.stderr, flush=True)
     printer = terminal.ProgressPrinter(sys.stderr)
     again = f"`python -m dqf resume {run_dir.name}` goes on where it stopped."
     try:
         with _stdout_to_stderr():
-            state = run_in_process(run_dir, settings, printer)
+            state = run_in_process(run_dir, settings, printer, stop=stop)
     finally:
         printer.finish()
     if state == protocol.SUCCEEDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ PROGRESS_INTERVAL_S = 0.25
 HEARTBEAT_INTERVAL_S = 2.0
 
 
+@dataclass
+class Stop:
+    """Whether this process was asked to stop. A plain flag, because a signal handler may take no lock."""
+
+    asked: bool = False
+
+
 class FileReporter:
     """A `dqf.progress.Reporter` that appends to a run's events.
 
@@ -28,15 +36,18 @@ class FileReporter:
         run_dir: the run directory, for its cancel flag.
         events: the open log.
         listener: gets every event too, from the thread that reports it.
+        stop: once it is asked, the next call raises `Cancelled`.
     """
 
-    def __init__(self, run_dir: Path, events: EventLog, listener: Listener | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, events: EventLog, listener: Listener | None = None, stop: Stop | None = None
+    ) -> None:
         self._run_dir = run_dir
         self._events = events
         self._listener = listener
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._cancelled = False
+        self._asked_to_stop = stop or Stop()
         self._stage = ""
         self._pending: dict[str, Any] | None = None
         self._metrics: dict[str, Any] = {}
@@ -54,13 +65,9 @@ class FileReporter:
         with self._lock:
             self._flush()
 
-    def cancel(self) -> None:
-        """Make the next call raise `Cancelled`; safe in a signal handler."""
-        self._cancelled = True
-
     def cancel_requested(self) -> bool:
         """Tell whether the run was asked to stop, by a signal or by its flag."""
-        return self._cancelled or protocol.cancel_requested(self._run_dir)
+        return self._asked_to_stop.asked or protocol.cancel_requested(self._run_dir)
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was asked to stop."""

@@ -24,7 +24,7 @@ from dqf.errors import Cancelled, UserError
 from dqf.jobs import protocol
 from dqf.jobs.claims import claim
 from dqf.jobs.protocol import EventLog
-from dqf.jobs.reporter import FileReporter, Listener
+from dqf.jobs.reporter import FileReporter, Listener, Stop
 from dqf.progress import Reporter
 from dqf.redact import redact
 from dqf.settings import Settings, load_settings
@@ -35,7 +35,11 @@ _OUT_OF_MEMORY_HINTS = ("out of memory", "can't allocate memory", "cannot alloca
 
 
 def run_in_process(
-    run_dir: Path, settings: Settings, extra_listener: Listener | None = None, pipeline: Pipeline | None = None
+    run_dir: Path,
+    settings: Settings,
+    extra_listener: Listener | None = None,
+    pipeline: Pipeline | None = None,
+    stop: Stop | None = None,
 ) -> str:
     """Work on a run in this process and return the state it ended in.
 
@@ -47,6 +51,7 @@ def run_in_process(
         settings: where results, data and models lie.
         extra_listener: gets every event, for example to print it.
         pipeline: what to run instead of `dqf.pipeline.run_pipeline`; tests use it.
+        stop: of `stop_signals`, if the caller watches for signals since before it made the run.
 
     Returns:
         succeeded, failed or cancelled.
@@ -54,8 +59,11 @@ def run_in_process(
     Raises:
         UserError: another live process works on the run already.
     """
+    if stop is None:
+        with stop_signals() as stop:
+            return run_in_process(run_dir, settings, extra_listener, pipeline, stop)
     become_worker(run_dir)
-    with FileReporter(run_dir, EventLog(run_dir), extra_listener) as reporter, _signals(reporter):
+    with FileReporter(run_dir, EventLog(run_dir), extra_listener, stop) as reporter:
         state, error = _attempt(run_dir, settings, reporter, pipeline)
         if (run_dir / "result.json").is_file():
             state, error = protocol.SUCCEEDED, ""
@@ -127,20 +135,24 @@ def describe_failure(error: BaseException) -> str:
 
 
 @contextmanager
-def _signals(reporter: FileReporter) -> Iterator[None]:
-    """Let SIGTERM and the first SIGINT cancel the run; a second Ctrl-C interrupts at once."""
+def stop_signals() -> Iterator[Stop]:
+    """Note SIGTERM and the first SIGINT for a run to stop at its next report; a second Ctrl-C interrupts at once.
+
+    Whoever makes a run opens this first: a signal between making and working would leave it interrupted.
+    """
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stop
         return
 
-    def stop(number: int, _: FrameType | None) -> None:
-        reporter.cancel()
+    def note(number: int, _: FrameType | None) -> None:
+        stop.asked = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -55,7 +55,6 @@ def test_cancel_command_stops_a_run_of_another_terminal(settings):
 def test_asking_a_run_again_and_again_to_stop_changes_nothing(settings):
     process = start(settings, "run", "--seed", "400")
     run_dir = wait_for(lambda: protocol.list_runs(settings.runs_dir))[0]
-    wait_for(lambda: protocol.read_events(run_dir))
     while process.poll() is None:
         process.terminate()
         time.sleep(0.002)

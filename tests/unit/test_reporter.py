@@ -5,7 +5,7 @@ import pytest
 from dqf.errors import Cancelled
 from dqf.jobs import protocol, reporter
 from dqf.jobs.protocol import EventLog
-from dqf.jobs.reporter import FileReporter
+from dqf.jobs.reporter import FileReporter, Stop
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def test_remaining_time_follows_the_step_rate_of_this_attempt(run_dir, monkeypat
 
 
 def test_flag_and_signal_make_the_next_call_raise(run_dir):
-    report = FileReporter(run_dir, EventLog(run_dir))
+    stop = Stop()
+    report = FileReporter(run_dir, EventLog(run_dir), stop=stop)
     report.progress(1, 2)
     protocol.request_cancel(run_dir)
     with pytest.raises(Cancelled):
@@ -52,7 +53,7 @@ def test_flag_and_signal_make_the_next_call_raise(run_dir):
     assert events(run_dir, "progress")[-1].step == 2
     (run_dir / "cancel").unlink()
     report.check_cancelled()
-    report.cancel()
+    stop.asked = True
     with pytest.raises(Cancelled):
         report.message("x")
 
