@@ -30,8 +30,10 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
     from dqf.jobs.supervisor import ensure_supervisor
     from dqf.serving.shared import stop_serving
     from dqf.settings import load_settings
+    from dqf.ui.shell.sockets import send_at_once
     from dqf.ui.shell.warm_up import warm_up
 
+    send_at_once()
     warm_up()
     supervisor = None
     try:

@@ -29,7 +29,7 @@ SHOTS = (
     ("2-launch", "launch", ""),
     ("3-frontier", "frontier?within=2.0&max_mb=15", ""),
     ("4-scenarios", "scenarios", ""),
-    ("5-receipts", "runs?run={run}", "Receipts"),
+    ("5-receipts", "runs?run={run}&part=Receipts", "Quantized variant"),
     ("6-findings", "findings", "Student-DQF at 4-bit"),
     ("7-report", "reports", ""),
 )

@@ -13,7 +13,7 @@ studio, _ = components.start_page("Launch", "One launch trains each student once
 launch_form.preset_picker()
 form = launch_form.render_form(studio.settings)
 config, errors = check_everything(form.values, studio.settings)
-form.show_errors(errors)
+launch_form.show_errors(form, errors)
 
 if config is not None:
     st.subheader("What it will take", anchor=False)

@@ -12,13 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 import dqf
 from dqf.jobs import protocol
 from dqf.jobs.claims import claim
+from dqf.jobs.identity import Worker
 from dqf.jobs.processes import kill_orphans, send_signal
-from dqf.jobs.protocol import Worker
 from dqf.settings import Settings
 
 GRACE_S = 10.0
@@ -68,6 +66,7 @@ class LocalExecutor:
         with claim(run_dir):
             if protocol.run_state(run_dir) != protocol.QUEUED:
                 return False
+            log_bytes = protocol.log_size(run_dir)
             with (run_dir / "worker.log").open("ab") as output:
                 child = subprocess.Popen(
                     [*self._command, str(run_dir)],
@@ -80,7 +79,7 @@ class LocalExecutor:
             self._children[run_dir] = child
             self._asked.pop(run_dir, None)
             # The run has a worker from now on, even before the child has come to say so itself.
-            protocol.write_json(run_dir / "worker.json", asdict(_worker_of(child)))
+            protocol.write_json(run_dir / "worker.json", asdict(Worker.of(child.pid, log_bytes)))
         return True
 
     def poll(self, run_dir: Path) -> bool:
@@ -146,12 +145,3 @@ def seconds_since_change(path: Path) -> float:
         return max(0.0, time.time() - path.stat().st_mtime)
     except OSError:
         return 0.0
-
-
-def _worker_of(child: subprocess.Popen[bytes]) -> Worker:
-    """Return the record of a process that was just started (it cannot be reaped before we poll it)."""
-    now = time.time()
-    try:
-        return Worker(child.pid, psutil.Process(child.pid).create_time(), now)
-    except psutil.Error:
-        return Worker(child.pid, now, now)

@@ -8,7 +8,7 @@ import signal
 
 import psutil
 
-from dqf.jobs.protocol import Worker
+from dqf.jobs.identity import NEAR_S, Worker
 
 
 def send_signal(worker: Worker, number: signal.Signals) -> bool:
@@ -38,7 +38,7 @@ def kill_orphans(worker: Worker) -> None:
     Its pid may have been given to somebody else since, so only members of a session of that number
     whose leader is gone are touched, and nothing from before the last boot of the machine.
     """
-    if worker.pid <= 1 or worker.alive() or worker.create_time < psutil.boot_time() - 1:
+    if worker.pid <= 1 or worker.alive() or not worker.of_this_boot():
         return
     try:
         os.killpg(worker.pid, 0)
@@ -48,5 +48,5 @@ def kill_orphans(worker: Worker) -> None:
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             if process.pid == worker.pid and process.status() != psutil.STATUS_ZOMBIE:
                 return
-            if os.getsid(process.pid) == worker.pid and process.create_time() >= worker.create_time - 1:
+            if os.getsid(process.pid) == worker.pid and worker.seconds_before(process) > -NEAR_S:
                 process.kill()

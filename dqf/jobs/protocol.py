@@ -31,9 +31,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dqf.errors import UserError
+from dqf.jobs.identity import Worker
 from dqf.redact import redact_data
 
 QUEUED = "queued"
@@ -76,23 +75,6 @@ class Event:
     metrics: dict[str, Any] = field(default_factory=dict)
     text: str = ""
     data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Worker:
-    """The process of a run; pid alone may be reused, pid and create time together are not."""
-
-    pid: int
-    create_time: float
-    started: float
-
-    def alive(self) -> bool:
-        """Tell whether this very process still runs (zombies do not)."""
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.create_time) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
 
 
 def new_run_id(label: str) -> str:
@@ -170,14 +152,29 @@ def read_worker(run_dir: Path) -> Worker | None:
     """Return the last worker of a run, None if none ever started."""
     data = read_json(run_dir / "worker.json")
     try:
-        return Worker(int(data["pid"]), float(data["create_time"]), float(data["started"]))
+        return Worker(
+            int(data["pid"]),
+            float(data["create_time"]),
+            float(data["started"]),
+            int(data.get("log_bytes", 0)),
+            str(data.get("boot", "")),
+            float(data.get("after_boot_s", 0.0)),
+        )
     except (TypeError, KeyError, ValueError):
         return None
 
 
+def log_size(run_dir: Path) -> int:
+    """Return the size of a run's event log in bytes, 0 if there is none yet."""
+    try:
+        return (run_dir / "events.jsonl").stat().st_size
+    except OSError:
+        return 0
+
+
 def write_worker(run_dir: Path) -> Worker:
     """Record the calling process as the run's worker."""
-    worker = Worker(os.getpid(), psutil.Process().create_time(), time.time())
+    worker = Worker.of(os.getpid(), log_size(run_dir))
     write_json(run_dir / "worker.json", asdict(worker))
     return worker
 
@@ -248,31 +245,35 @@ class EventLog:
         return event
 
 
-def last_terminal(run_dir: Path) -> Event | None:
+def last_terminal(run_dir: Path, log_bytes: int = 0) -> Event | None:
     """Return the terminal event that ends the current attempt, None if it has not ended.
 
     It is the last thing an attempt writes, so only the last lines are looked at.
+
+    Args:
+        run_dir: the run.
+        log_bytes: where in the log the attempt begins (`Worker.log_bytes`).
     """
-    for line in itertools.islice(_lines_backwards(run_dir / "events.jsonl"), 1000):
+    for line in itertools.islice(_lines_backwards(run_dir / "events.jsonl", log_bytes), 1000):
         event = _parse_event(line)
         if event is not None and event.kind in ("terminal", "plan"):
             return event if event.kind == "terminal" else None
     return None
 
 
-def _lines_backwards(path: Path, chunk_bytes: int = 65536) -> Iterator[str]:
-    """Yield the whole lines of a file from its end, so that the end of a long file is found at once."""
+def _lines_backwards(path: Path, first: int = 0, chunk_bytes: int = 65536) -> Iterator[str]:
+    """Yield the whole lines of a file from its end to the byte `first`: the end of a long file is found at once."""
     try:
         with path.open("rb") as file:
             position, rest, torn = file.seek(0, os.SEEK_END), b"", True
-            while position > 0:
-                start = max(0, position - chunk_bytes)
+            while position > first:
+                start = max(first, position - chunk_bytes)
                 file.seek(start)
                 lines = (file.read(position - start) + rest).split(b"\n")
                 if torn:
                     lines[-1], torn = b"", False
-                rest, position = (lines[0] if start else b""), start
-                for line in reversed(lines[1:] if start else lines):
+                rest, position = (lines[0] if start > first else b""), start
+                for line in reversed(lines[1:] if start > first else lines):
                     if line:
                         yield line.decode("utf-8", errors="replace")
     except OSError:
@@ -294,8 +295,8 @@ def run_state(run_dir: Path) -> str:
         return CANCELLING if cancelling else RUNNING
     if cancelling:
         return CANCELLED
-    terminal = last_terminal(run_dir)
-    if terminal is not None and terminal.time >= worker.started:
+    terminal = last_terminal(run_dir, worker.log_bytes)
+    if terminal is not None:
         state = str(terminal.data.get("state"))
         return state if state in STATES and state not in LIVE_STATES else FAILED
     return INTERRUPTED

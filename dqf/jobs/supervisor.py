@@ -19,7 +19,8 @@ from typing import Any, TextIO
 from dqf.errors import UserError
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor, LocalExecutor
-from dqf.jobs.protocol import EventLog, Worker
+from dqf.jobs.identity import Worker
+from dqf.jobs.protocol import EventLog
 from dqf.settings import Settings
 from dqf.store.db import Store, describe_process
 from dqf.store.ingest import sync
@@ -183,7 +184,7 @@ class Supervisor:
 def record_start_failure(run_dir: Path, error: Exception) -> None:
     """Let a run whose worker could not be started end as failed, so that it does not block the queue."""
     now = time.time()
-    protocol.write_json(run_dir / "worker.json", asdict(Worker(0, 0.0, now)))
+    protocol.write_json(run_dir / "worker.json", asdict(Worker(0, 0.0, now, protocol.log_size(run_dir))))
     reason = f"the worker process could not be started: {type(error).__name__}: {error}"
     EventLog(run_dir).append("terminal", data={"state": protocol.FAILED, "error": reason})
 

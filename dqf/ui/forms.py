@@ -53,11 +53,13 @@ class Form:
         values: nested, as `RunConfig.from_dict` takes them.
         slots: by dotted name.
         labels: what the page calls each field, with its section.
+        unshown: dotted names of fields that have no widget now.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, DeltaGenerator] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    unshown: set[str] = field(default_factory=set)
 
     def set(self, path: str, value: Any) -> None:
         """Keep a value under its dotted name."""
@@ -112,6 +114,13 @@ def render(form: Form, one: FormField, widget: Callable[[FormField], Any] | None
     form.add_slot(one)
     form.set(one.path, value)
     return value
+
+
+def keep(form: Form, one: FormField) -> None:
+    """Keep a field's value without its widget, while the part of the page it stands in is closed."""
+    value = st.session_state.setdefault(one.key, plain(one.default))
+    form.set(one.path, value.strip() if isinstance(value, str) else value)
+    form.unshown.add(one.path)
 
 
 def default_widget(one: FormField) -> Any:

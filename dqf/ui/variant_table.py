@@ -38,18 +38,21 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
         fmt.UNKNOWN if low == high else _range(low, high)
         for low, high in zip(part["retention_ci95_low"], part["retention_ci95_high"], strict=True)
     ]
-    by_task = scores.assign(key=scores["run_id"] + "/" + scores["variant_id"])
-    for task in dict.fromkeys(by_task[by_task["key"].isin(part["key"])]["task"]):
-        rows = by_task[by_task["task"] == task].set_index("key")
-        table[f"{task} (%)"] = 100 * part["key"].map(rows["value"])
-        table[f"{task} 95 % CI"] = [_interval(rows, key) for key in part["key"]]
+    of_runs = scores[scores["run_id"].isin(part["run_id"].unique())]
+    by_task = of_runs.assign(key=of_runs["run_id"] + "/" + of_runs["variant_id"])
+    for task, rows in by_task[by_task["key"].isin(part["key"])].groupby("task", sort=False):
+        ours = rows.set_index("key")[["value", "ci95_low", "ci95_high"]].reindex(part["key"])
+        table[f"{task} (%)"] = 100 * ours["value"].to_numpy()
+        table[f"{task} 95 % CI"] = [
+            _range(low, high) for low, high in zip(ours["ci95_low"], ours["ci95_high"], strict=True)
+        ]
     table["n"] = part["n"]
     table["Params (M)"] = part["params"].astype(float) / 1e6
     table["Memory (MB)"] = part["peak_rss_bytes"].astype(float) / 1e6
     table["Verified"] = part["verified"]
     table["Runtime"] = part["runtime"]
     table["Teacher"] = part["teacher"]
-    table["Hardware"] = [_machine(row) for row in part.to_dict("records")]
+    table["Hardware"] = [_machine(*pair) for pair in zip(part["hardware"], part["threads"], strict=True)]
     return table
 
 
@@ -128,17 +131,10 @@ def show(variants: pd.DataFrame, scores: pd.DataFrame, key: str, with_run: bool 
     )
 
 
-def _interval(rows: pd.DataFrame, key: str) -> str:
-    if key not in rows.index:
-        return fmt.UNKNOWN
-    low, high = (float(rows[end].to_numpy(dtype=float)[rows.index.get_loc(key)]) for end in ("ci95_low", "ci95_high"))
-    return _range(low, high)
-
-
 def _range(low: Any, high: Any) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}" if fmt.known(low) and fmt.known(high) else fmt.UNKNOWN
 
 
-def _machine(row: dict[Any, Any]) -> str:
-    threads = f", {fmt.count(row['threads'])} threads" if fmt.known(row["threads"]) else ""
-    return f"{row['hardware'] or 'unknown'}{threads}"
+def _machine(hardware: Any, threads: Any) -> str:
+    count = f", {fmt.count(threads)} threads" if fmt.known(threads) else ""
+    return f"{hardware or 'unknown'}{count}"

@@ -75,7 +75,7 @@ def links(app) -> list[str]:
 def test_every_format_is_shown_with_what_it_is_or_why_not(open_page, run):
     from dqf import registry
 
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     text = everything(app)
     for entry in registry.entries("exporter"):
@@ -90,7 +90,7 @@ def test_every_format_is_shown_with_what_it_is_or_why_not(open_page, run):
 def test_a_setting_can_make_a_format_fit(open_page, settings, run):
     shutil.rmtree(run / "artifacts")
     write_example_artifact(run, VARIANT, model_type="llama")
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     chosen = app.selectbox(key=f"launch.export.{run.name}.{VARIANT}.gguf.type")
     assert not buttons(app)[key("make", run, "gguf")].disabled
     chosen.select("Q4_0").run()
@@ -100,7 +100,7 @@ def test_a_setting_can_make_a_format_fit(open_page, settings, run):
 
 
 def test_an_artifact_that_is_not_here_is_one_sentence(open_page, run):
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     app.selectbox(key=f"export_of_{run.name}").select("teacher").run()
     assert not app.exception
     assert "a variant's artifact must be here to be used" in everything(app)
@@ -112,7 +112,7 @@ def test_missing_packages_are_said_with_the_command_before_starting(open_page, s
 
     find = export.importlib.util.find_spec
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     assert "onnxruntime" in next(one.value for one in app.caption if "Not installed yet" in one.value)
     assert "pip install -r requirements-export.txt" in [one.value for one in app.code]
@@ -124,11 +124,11 @@ def test_missing_packages_are_said_with_the_command_before_starting(open_page, s
 
 def test_an_export_is_made_in_the_background_and_offered_when_it_is_verified(open_page, settings, run):
     (settings.results_dir / CONTROL).write_text("wait")
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     buttons(app)[key("make", run)].click().run()
     assert not app.exception
     wait_for(settings, run, protocol.RUNNING)
-    second = open_page("runs", run=run.name)  # another tab, or the same after a reload
+    second = open_page("runs", run=run.name, part="Take it elsewhere")  # another tab, or the same after a reload
     assert key("stop", run) in buttons(second)
     assert key("make", run) not in buttons(second)
     assert all(one.disabled for name, one in buttons(second).items() if name.startswith("export_make"))
@@ -140,15 +140,15 @@ def test_an_export_is_made_in_the_background_and_offered_when_it_is_verified(ope
         settings.results_dir, FAKE_COMMAND
     ]  # a server that was started again knows nothing but the files
     assert jobs.look(settings, place, FP16).live
-    buttons(open_page("runs", run=run.name))[key("stop", run)].click().run()
+    buttons(open_page("runs", run=run.name, part="Take it elsewhere"))[key("stop", run)].click().run()
     wait_for(settings, run, protocol.CANCELLED)
     assert not jobs.scratch_of(place, FP16).exists()
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert "The last attempt was cancelled" in everything(app)
     (settings.results_dir / CONTROL).unlink()
     buttons(app)[key("make", run)].click().run()
     wait_for(settings, run, protocol.SUCCEEDED)
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     text = everything(app)
     assert "0.120" in text
@@ -181,7 +181,7 @@ def test_a_failure_is_one_sentence_and_nothing_is_offered(open_page, settings, r
     place = place_of(run)
     jobs.start(settings, place, open_artifact(place.artifact), FP16, {})
     wait_for(settings, run, state)
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     assert words in everything(app)
     assert not any(url.endswith(f"{FP16}.zip") for url in links(app))
@@ -190,7 +190,7 @@ def test_a_failure_is_one_sentence_and_nothing_is_offered(open_page, settings, r
 
 def test_words_of_a_card_are_never_markdown(open_page, run):
     write_example_export(place_of(run), FP16, note=EVIL)
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     kinds = ("markdown", "caption", "subheader", "warning", "error", "info")
     assert not any("example.org" in str(one.value) for kind in kinds for one in app.get(kind))
@@ -215,7 +215,7 @@ def test_an_export_that_is_not_this_artifacts_or_was_altered_is_not_offered(open
     (folder / "export.json").write_text(json.dumps(record))
     with (folder / "model.safetensors").open("ab") as file:
         file.write(b"more")
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not any(url.endswith(f"{FP16}.zip") for url in links(app))
 
 
@@ -245,6 +245,6 @@ def test_a_real_export_is_made_verified_and_downloaded(open_page, settings, monk
         for name in package.files:
             assert (tmp_path / "got" / package.folder.name / name).read_bytes() == (package.folder / name).read_bytes()
     assert open_artifact(tmp_path / "got" / VARIANT).packed == artifact.packed
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     assert any("text-classification" in one.value for one in app.code)

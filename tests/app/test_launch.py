@@ -10,9 +10,11 @@ import pytest
 from dqf import registry
 from dqf.errors import UserError
 from dqf.fields import setting
+from dqf.jobs import protocol
 from dqf.ui.launch import sources
 from tests.app.conftest import everything
 
+ADVANCED = {"launch_advanced": True}
 CSV = "text,label\n" + "\n".join(f"this is example number {i},{'yes' if i % 2 else 'no'}" for i in range(200)) + "\n"
 
 
@@ -68,7 +70,7 @@ def test_every_setting_of_the_config_has_a_field(open_page):
     from dqf.config import RunConfig
     from dqf.fields import setting_of
 
-    app = open_page("launch")
+    app = open_page("launch", ADVANCED)
     shown = {
         element.key
         for kind in ("selectbox", "number_input", "text_input", "toggle", "button_group")
@@ -88,8 +90,31 @@ def test_every_setting_of_the_config_has_a_field(open_page):
                 assert path in shown
 
 
+def test_advanced_settings_keep_what_was_set_while_they_are_closed(open_page, settings):
+    app = open_page("launch", ADVANCED)
+    app.number_input(key="launch.teacher.epochs").set_value(0.5)
+    app.number_input(key="launch.measurement.latency_samples").set_value(77).run()
+    app.session_state["launch_advanced"] = False
+    app.run()
+    assert not any(one.key == "launch.teacher.epochs" for one in app.number_input)
+    app.number_input(key="launch.seed").set_value(4).run()
+    app.session_state["launch_advanced"] = True
+    assert app.run().number_input(key="launch.teacher.epochs").value == 0.5
+    app.session_state["launch_advanced"] = False
+    app.run().button(key="launch_button").click().run()
+    config = protocol.read_json(protocol.list_runs(settings.runs_dir)[0] / "config.json")
+    assert (config["seed"], config["teacher"]["epochs"], config["measurement"]["latency_samples"]) == (4, 0.5, 77)
+
+
+def test_closed_advanced_settings_open_when_one_of_them_is_wrong(open_page):
+    app = open_page("launch", {"launch_preset": "starter", "launch.teacher.epochs": 0.0})
+    assert not app.exception
+    assert app.number_input(key="launch.teacher.epochs").value == 0.0
+    assert "Teacher, epochs: must be at least 0.01: got 0." in everything(app)
+
+
 def test_all_errors_at_once_beside_their_fields(open_page):
-    app = open_page("launch")
+    app = open_page("launch", ADVANCED)
     app.number_input(key="launch.distillation.options.alpha").set_value(1.5)
     app.number_input(key="launch.distillation.options.temperature").set_value(0.0)
     app.number_input(key="launch.quantization.group_size").set_value(-1)

@@ -25,7 +25,7 @@ def layers_table(app):
 
 
 def test_run_shows_the_receipt_of_the_chosen_variant(open_page, run):
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Receipts")
     assert not app.exception
     picker = app.selectbox(key=f"receipt_of_{run.name}")
     assert len(picker.options) == 4
@@ -39,7 +39,7 @@ def test_run_shows_the_receipt_of_the_chosen_variant(open_page, run):
 
 
 def test_color_can_say_the_error_itself(open_page, run):
-    app = open_page("runs", run=run.name)
+    app = open_page("runs", run=run.name, part="Receipts")
     app.button_group(key="receipt_measure").set_value("Relative error").run()
     assert not app.exception
 
@@ -47,7 +47,10 @@ def test_color_can_say_the_error_itself(open_page, run):
 def test_plain_rounding_is_not_compared_with_itself(open_page, run):
     for path in (run / "receipts").iterdir():
         path.write_text(json.dumps(example_receipt(quantizer="rtn")))
-    for app in (open_page("runs", run=run.name), open_page("compare", pick=keys(run, "student-dqf-gptq-4bit"))):
+    for app in (
+        open_page("runs", run=run.name, part="Receipts"),
+        open_page("compare", pick=keys(run, "student-dqf-gptq-4bit")),
+    ):
         assert not app.exception
         assert "Round-to-nearest's weight error is" in everything(app)
         assert not [one for one in app.button_group if one.label == "Color"]
@@ -55,9 +58,9 @@ def test_plain_rounding_is_not_compared_with_itself(open_page, run):
 
 def test_receipt_is_read_again_when_its_file_changes(open_page, run):
     path = run / "receipts" / "student-ptq-gptq-4bit.json"
-    assert "40 layers" in everything(open_page("runs", run=run.name))
+    assert "40 layers" in everything(open_page("runs", run=run.name, part="Receipts"))
     path.write_text(json.dumps(json.loads(path.read_text())[:7]))
-    assert "7 layers" in everything(open_page("runs", run=run.name))
+    assert "7 layers" in everything(open_page("runs", run=run.name, part="Receipts"))
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"layers": []}', "[]"])
@@ -66,7 +69,10 @@ def test_missing_or_broken_receipt_is_one_sentence(open_page, run, content):
     path.unlink()
     if content is not None:
         path.write_text(content)
-    for app in (open_page("runs", run=run.name), open_page("compare", pick=keys(run, "student-ptq-gptq-4bit"))):
+    for app in (
+        open_page("runs", run=run.name, part="Receipts"),
+        open_page("compare", pick=keys(run, "student-ptq-gptq-4bit")),
+    ):
         assert not app.exception
         assert "a receipt must be" in everything(app)
 
@@ -78,7 +84,7 @@ def test_receipt_outside_its_run_is_refused(open_page, run):
     for variant in result["variants"]:
         variant["receipt"] = "../secret.json"
     (run / "result.json").write_text(json.dumps(result))
-    text = everything(open_page("runs", run=run.name))
+    text = everything(open_page("runs", run=run.name, part="Receipts"))
     assert "a receipt must be a file inside its run: '../secret.json'" in text
 
 
@@ -88,7 +94,10 @@ def test_words_of_a_receipt_are_never_markdown(open_page, run):
         rows = json.loads(path.read_text())
         rows[5] |= {"name": evil, "fallback": evil, "method": evil}
         path.write_text(json.dumps(rows))
-    for app in (open_page("runs", run=run.name), open_page("compare", pick=keys(run, "student-dqf-gptq-4bit"))):
+    for app in (
+        open_page("runs", run=run.name, part="Receipts"),
+        open_page("compare", pick=keys(run, "student-dqf-gptq-4bit")),
+    ):
         assert not app.exception
         kinds = ("markdown", "caption", "subheader", "warning", "error", "info")
         shown = [str(element.value) for kind in kinds for element in app.get(kind)]

@@ -31,6 +31,8 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-quic",
 ]
+RUN_PARTS = ("Receipts", "Take%20it%20elsewhere", "Stages%20and%20log", "Config")
+"""Tabs of a finished run that are not open at first, as addresses name them."""
 PHONE = {"width": 390, "height": 844}
 StartApp = Callable[..., str]
 expect.set_options(timeout=20_000)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import open_page, settle
+from tests.e2e.conftest import RUN_PARTS, open_page, settle
 from tests.support.example_runs import write_example_run
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
@@ -20,6 +20,7 @@ PATHS = (
     "launch",
     "runs",
     "runs?run={run}",
+    *("runs?run={run}&part=" + part for part in RUN_PARTS),
     "frontier",
     "compare",
     "compare?pick={picks}",

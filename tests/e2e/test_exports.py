@@ -30,8 +30,8 @@ def run(tmp_path):
 def test_verified_files_are_downloaded_and_a_failure_shows_without_a_reload(page: Page, app_server, run, tmp_path):
     address = app_server(run.parents[1])
     page.set_viewport_size(PHONE)
-    open_page(page, address, f"runs?run={run.name}")
-    expect(page.get_by_text("Take it elsewhere", exact=True)).to_be_visible()
+    open_page(page, address, f"runs?run={run.name}&part=Take%20it%20elsewhere")
+    expect(page.get_by_role("tab", name="Take it elsewhere")).to_be_visible()
     expect(page.get_by_role("button", name="Make it again")).to_be_enabled()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for at, folder in ((0, VARIANT), (1, f"{VARIANT}-fp16-safetensors")):

@@ -39,7 +39,7 @@ def test_tiny_run_through_the_form_ends_as_points_on_the_frontier(page: Page, ap
     while protocol.run_state(run_dir) in protocol.LIVE_STATES and time.monotonic() < deadline:
         page.wait_for_timeout(1000)
     assert protocol.run_state(run_dir) == protocol.SUCCEEDED, (run_dir / "worker.log").read_text()[-3000:]
-    expect(page.get_by_role("heading", name="Results", exact=True)).to_be_visible()
+    expect(page.get_by_role("tab", name="Results", exact=True)).to_have_attribute("aria-selected", "true")
     open_page(page, address, "frontier")
     points = page.locator(".js-plotly-plot .scatterlayer .points path")
     expect(points.first).to_be_visible()

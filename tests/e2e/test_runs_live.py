@@ -50,4 +50,4 @@ def test_a_row_of_the_table_opens_its_run(page: Page, filled_app, filled_runs):
             if attempt == 4:
                 raise
     settle(page)
-    expect(page.get_by_role("heading", name="Results", exact=True)).to_be_visible()
+    expect(page.get_by_role("tab", name="Results", exact=True)).to_be_visible()

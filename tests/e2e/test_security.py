@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dqf.jobs import protocol
-from tests.e2e.conftest import ROOT, _free_port, open_page, settle
+from tests.e2e.conftest import ROOT, RUN_PARTS, _free_port, open_page, settle
 from tests.support.example_runs import write_example_run
 from tests.support.oidc import CLIENT, SECRET
 
@@ -133,7 +133,16 @@ def hostile_app(app_server, tmp_path_factory):
     return app_server(runs.parent), run.name, failed.name
 
 
-@pytest.mark.parametrize("path", [*PAGES, "runs?run={run}", "runs?run={failed}", "compare?pick={picks}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *PAGES,
+        "runs?run={run}",
+        *("runs?run={run}&part=" + part for part in RUN_PARTS),
+        "runs?run={failed}",
+        "compare?pick={picks}",
+    ],
+)
 def test_names_from_outside_are_text_on_every_page(page: Page, hostile_app, path):
     address, run, failed = hostile_app
     picks = "&pick=".join(f"{run}/{one}" for one in ("teacher", "student-kd"))

@@ -25,6 +25,7 @@ from dqf.config import RunConfig
 from dqf.data.catalog import glue_task
 from dqf.evaluate.metrics import compute_metric, interval_for
 from dqf.jobs import protocol
+from dqf.jobs.identity import Worker
 from dqf.presets import preset_config, preset_names
 from tests.support.example_receipts import example_receipt
 
@@ -107,9 +108,9 @@ def write_example_run(
 
 def _write_worker(run_dir: Path, started: float, alive: bool) -> None:
     if alive:
-        worker = protocol.Worker(os.getpid(), psutil.Process().create_time(), started)
+        worker = Worker(os.getpid(), psutil.Process().create_time(), started)
     else:
-        worker = protocol.Worker(DEAD_PID, started, started)
+        worker = Worker(DEAD_PID, started, started)
     protocol.write_json(run_dir / "worker.json", asdict(worker))
     (run_dir / "worker.log").write_text("reading the task\nfine-tuning the teacher\nstep 10 of 200\n", encoding="utf-8")
 

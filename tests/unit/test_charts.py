@@ -13,7 +13,7 @@ from dqf.ui import frames, theme
 from dqf.ui.axes import COSTS, LATENCY, QUALITIES, RETENTION, SCORE, SIZE
 from dqf.ui.charts import bars, loss_curves
 from dqf.ui.compare.task_chart import by_task, task_bars
-from dqf.ui.frontier.chart import frontier, frontier_3d
+from dqf.ui.frontier.chart import MOST_BUBBLES, frontier, frontier_3d
 
 NAN = float("nan")
 
@@ -106,10 +106,27 @@ def test_figures_survive_missing_and_single_values():
     loss_curves({"teacher": []})
 
 
-def test_many_points_use_webgl():
+def test_of_many_points_the_newest_the_efficient_and_the_marked_are_bubbles_and_the_others_dots():
     frame = pd.concat([table()] * 400, ignore_index=True)
-    kinds = {type(trace).__name__ for trace in frontier(frame, SIZE, SCORE).data if trace.customdata is not None}
-    assert "Scattergl" in kinds
+    frame["key"] = [f"{key}-{row}" for row, key in enumerate(frame["key"])]
+    frame.loc[:, "score"] = 0.8 - np.arange(len(frame)) / 1e5
+    frame.loc[3000, "score"] = 0.99
+    frame.loc[3100, "size_bytes"] = NAN
+    oldest = frame["key"].iloc[-1]
+    figure = frontier(frame, SIZE, SCORE, marked=(oldest, "Closest"))
+    keys = {key for trace in figure.data if trace.customdata is not None for key in trace.customdata}
+    efficient = {
+        key for t in figure.data if t.customdata is not None and t.marker.opacity > 0.9 for key in t.customdata
+    }
+    assert frame["key"].iloc[3000] in efficient
+    assert keys == {*frame["key"].iloc[:MOST_BUBBLES], *efficient, oldest}
+    dots = [shape for shape in figure.layout.shapes if shape.type == "path"]
+    known = frame["size_bytes"].notna() & ~frame["key"].isin(keys)
+    assert [shape.path.count("M") for shape in dots] == [known.sum()]
+    fits = (frame["size_bytes"] < 20e6).to_numpy()
+    parts = [shape for shape in frontier(frame, SIZE, SCORE, fits=fits).layout.shapes if shape.type == "path"]
+    assert parts[0].opacity > parts[1].opacity
+    assert not frontier(frame, SIZE, SCORE, most_bubbles=len(frame)).layout.shapes
 
 
 def test_contrast_of_every_variant_color_on_both_backgrounds():

@@ -8,6 +8,7 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.jobs import protocol
+from dqf.jobs.identity import Worker, boot_id
 from dqf.jobs.protocol import Event, EventLog
 from tests.support.example_runs import DEAD_PID, write_example_run
 
@@ -18,7 +19,8 @@ def run_dir(tmp_path):
 
 
 def dead_worker(run_dir, started):
-    protocol.write_json(run_dir / "worker.json", asdict(protocol.Worker(DEAD_PID, started, started)))
+    worker = Worker(DEAD_PID, started, started, protocol.log_size(run_dir))
+    protocol.write_json(run_dir / "worker.json", asdict(worker))
 
 
 @pytest.mark.parametrize("label", ["starter", "My Model (v2)", "", "x" * 100, "ünï/../cödé"])
@@ -54,10 +56,22 @@ def test_state_follows_the_files(run_dir):
 
 def test_end_of_an_earlier_attempt_does_not_count(run_dir):
     EventLog(run_dir).append("terminal", data={"state": "failed"})
-    dead_worker(run_dir, time.time() + 1)
+    dead_worker(run_dir, time.time())
     assert protocol.run_state(run_dir) == "interrupted"
     EventLog(run_dir).append("plan", data={"stages": []})
     assert protocol.last_terminal(run_dir) is None
+
+
+@pytest.mark.parametrize("torn", ["", '{"seq": 7, "ti'])
+def test_how_a_run_ended_is_known_though_the_clock_jumped_back(run_dir, monkeypatch, torn):
+    EventLog(run_dir).append("terminal", data={"state": "cancelled"})
+    with (run_dir / "events.jsonl").open("a") as file:
+        file.write(torn)
+    dead_worker(run_dir, time.time())
+    assert protocol.run_state(run_dir) == "interrupted"
+    monkeypatch.setattr(protocol.time, "time", lambda: 1000.0)
+    EventLog(run_dir).append("terminal", data={"state": "failed", "error": "x"})
+    assert protocol.run_state(run_dir) == "failed"
 
 
 @pytest.mark.parametrize("state", ["banana", "running", None, 3])
@@ -72,6 +86,20 @@ def test_reused_pid_is_not_the_worker(run_dir):
     assert protocol.run_state(run_dir) == "interrupted"
 
 
+@pytest.mark.skipif(not boot_id(), reason="the system does not name its boots")
+def test_a_worker_lives_on_though_the_clock_was_set(run_dir, monkeypatch):
+    worker = protocol.write_worker(run_dir)
+    boot = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600)
+    assert psutil.Process().create_time() > worker.create_time + 3000
+    assert worker.alive()
+    assert worker.of_this_boot()
+    assert protocol.run_state(run_dir) == "running"
+    later = Worker(os.getpid(), worker.create_time, worker.started, 0, "another boot", worker.after_boot_s)
+    assert not later.alive()
+    assert not Worker(os.getpid(), worker.create_time, worker.started, 0, boot_id(), worker.after_boot_s - 60).alive()
+
+
 def test_zombie_is_not_alive():
     pid = os.fork()
     if pid == 0:
@@ -79,7 +107,7 @@ def test_zombie_is_not_alive():
     try:
         while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        assert not protocol.Worker(pid, psutil.Process(pid).create_time(), 0.0).alive()
+        assert not Worker(pid, psutil.Process(pid).create_time(), 0.0).alive()
     finally:
         os.waitpid(pid, 0)
 

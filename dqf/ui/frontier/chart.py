@@ -15,6 +15,7 @@ from dqf.evaluate.pareto import pareto_mask, step_line
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, SIZE, Axis, Floats
 from dqf.ui.charts import LEGEND, MARGIN
+from dqf.ui.frontier.crowd import crowd_mask, crowd_shape
 from dqf.ui.theme import (
     BITS_SYMBOLS,
     FRONTIER_COLOR,
@@ -27,7 +28,8 @@ from dqf.ui.theme import (
     variant_title,
 )
 
-WEBGL_FROM = 800
+MOST_BUBBLES = 150
+"""Of more variants the newest so many are bubbles, and all efficient ones; the others are a crowd of dots."""
 DOMINATED, INFEASIBLE = 0.4, 0.15
 """Opacities of points that another one beats, and of points outside the limits."""
 
@@ -41,11 +43,12 @@ def frontier(
     fits: npt.NDArray[np.bool_] | None = None,
     limit: float = np.inf,
     marked: tuple[str, str] | None = None,
+    most_bubbles: int = MOST_BUBBLES,
 ) -> go.Figure:
     """Return the trade-off as bubbles with intervals and a staircase through the efficient ones.
 
     Args:
-        frame: variants; every point carries its `key` as customdata.
+        frame: variants, newest first; every bubble carries its `key` as customdata.
         x: cost on the logarithmic axis.
         y: quality.
         height: in pixels.
@@ -53,10 +56,14 @@ def frontier(
         fits: which variants hold all limits, bool (n,); the others nearly vanish.
         limit: on x, in the axis's unit.
         marked: key of the variant that gets a ring, and what the legend calls it.
+        most_bubbles: of the newest; older ones that others beat are dots without hover text.
     """
     other = LATENCY if x is SIZE else SIZE
     costs, qualities = x.values(frame), y.values(frame)
-    opacities = np.where(pareto_mask(costs, qualities), 0.95, DOMINATED)
+    efficient = pareto_mask(costs, qualities)
+    is_marked = (frame["key"] == marked[0]).to_numpy() if marked else np.zeros(len(frame), dtype=bool)
+    crowd = crowd_mask(efficient, is_marked, most_bubbles)
+    opacities = np.where(efficient, 0.95, DOMINATED)
     if fits is not None:
         opacities = np.where(fits, opacities, INFEASIBLE)
     diameters = _diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
@@ -79,16 +86,20 @@ def frontier(
     for variant in _in_order(frame["variant"]):
         traces.append(_legend_entry(variant))
         for opacity in (0.95, DOMINATED, INFEASIBLE):
-            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity))
+            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity) & ~crowd)
             if len(rows):
-                part = frame.iloc[rows]
-                style = {"opacity": opacity, "size": diameters[rows], "webgl": len(frame) > WEBGL_FROM}
-                traces.append(_bubbles(part, x, y, other, variant, style))
+                style = {"opacity": opacity, "size": diameters[rows]}
+                traces.append(_bubbles(frame.iloc[rows], x, y, other, variant, style))
     figure = go.Figure(traces)
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
     figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
     figure.update_yaxes(title=y.label, zeroline=False)
-    for at in np.flatnonzero((frame["key"] == marked[0]).to_numpy()) if marked else ():
+    for opacity in (DOMINATED, INFEASIBLE):
+        part = crowd & (opacities == opacity)
+        dots = crowd_shape(costs[part], qualities[part], opacity)
+        if dots is not None:
+            figure.add_shape(dots)
+    for at in np.flatnonzero(is_marked):
         figure.add_scatter(
             x=[costs[at]],
             y=[qualities[at]],
@@ -134,7 +145,7 @@ def _bubbles(
     low, high = y.interval(part)
     symbols = [BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle" for bits in part["bits"]]
     return {
-        "type": "scattergl" if style["webgl"] else "scatter",
+        "type": "scatter",
         "x": x.values(part),
         "y": values,
         "mode": "markers",

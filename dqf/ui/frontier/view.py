@@ -12,7 +12,7 @@ from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
 from dqf.ui.charts import CONFIG
 from dqf.ui.frames import Filters
 from dqf.ui.frontier.budgets import Budget, Choice, limit_on
-from dqf.ui.frontier.chart import frontier, frontier_3d
+from dqf.ui.frontier.chart import MOST_BUBBLES, frontier, frontier_3d
 from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 
@@ -75,6 +75,11 @@ def caveats(shown: pd.DataFrame, x: Axis, y: Axis, budget: Budget) -> None:
         f"Bars are 95 % intervals. Faded: another variant is {'smaller' if x is SIZE else 'faster'} and no worse."
         + ("" if budget == Budget() else " Nearly gone: it breaks a limit.")
     )
+    if len(shown) > MOST_BUBBLES:
+        st.caption(
+            f"Of these {fmt.count(len(shown))} variants the newest {MOST_BUBBLES} and all efficient ones are bubbles; "
+            "the others are dots behind them, which filters turn into bubbles."
+        )
 
 
 def chart(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from dqf import registry
 from dqf.config import RunConfig
+from dqf.errors import FieldError
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.presets import PRESETS, preset_config
 from dqf.sections import (
@@ -20,7 +21,7 @@ from dqf.sections import (
     TeacherConfig,
 )
 from dqf.settings import Settings
-from dqf.ui.forms import PREFIX, Form, FormField, fields_of, options_widget, plain, render
+from dqf.ui.forms import PREFIX, Form, FormField, fields_of, keep, options_widget, plain, render
 from dqf.ui.launch import sources
 
 SECTIONS: dict[str, type] = {
@@ -33,6 +34,8 @@ SECTIONS: dict[str, type] = {
 }
 METHODS = {"distillation.method": "distiller", "quantization.quantizer": "quantizer", "measurement.runtime": "runtime"}
 PRESET_KEY = "launch_preset"
+ADVANCED_KEY = "launch_advanced"
+OPEN_ADVANCED = "open_launch_advanced"
 COLUMNS = ("text_column", "text_pair_column", "label_column")
 
 
@@ -74,6 +77,8 @@ def _leaves(data: Mapping[str, Any], path: str) -> list[tuple[str, Any]]:
 
 def render_form(settings: Settings) -> Form:
     """Render every section and return values and error slots."""
+    if st.session_state.pop(OPEN_ADVANCED, False):
+        st.session_state[ADVANCED_KEY] = True
     form = Form()
     form.set("preset", st.session_state[PRESET_KEY])
     left, right = st.columns(2, gap="medium")
@@ -89,9 +94,18 @@ def render_form(settings: Settings) -> Form:
             _section(form, "distillation")
         with _card("Quantization", ":material/grid_4x4:"):
             _section(form, "quantization")
-    with st.expander("Advanced settings", icon=":material/tune:"):
-        _advanced(form)
+    advanced = st.expander("Advanced settings", icon=":material/tune:", key=ADVANCED_KEY, on_change="rerun")
+    with advanced:
+        _advanced(form, shown=bool(advanced.open))
     return form
+
+
+def show_errors(form: Form, errors: Sequence[FieldError]) -> None:
+    """Write each error below its field, and open the advanced settings if one of them is there."""
+    if {error.path for error in errors} & form.unshown:
+        st.session_state[OPEN_ADVANCED] = True
+        st.rerun()
+    form.show_errors(errors)
 
 
 def _card(title: str, icon: str) -> Any:
@@ -143,7 +157,8 @@ def _section(form: Form, name: str) -> None:
     _fields(form, [one for one in _method_options(form, name) if not one.setting.advanced])
 
 
-def _advanced(form: Form) -> None:
+def _advanced(form: Form, shown: bool) -> None:
+    """Take the advanced settings into the form; their widgets are half of the page, so they wait until it is opened."""
     groups: dict[str, list[FormField]] = {
         name.capitalize(): [
             *(one for one in fields_of(kind, name) if one.setting.advanced),
@@ -153,7 +168,10 @@ def _advanced(form: Form) -> None:
     }
     groups["Machine"] = [one for one in fields_of(RunConfig, "") if one.setting.advanced]
     for title, fields in groups.items():
-        if fields:
+        if not shown:
+            for one in fields:
+                keep(form, one)
+        elif fields:
             st.markdown(f"**{title}**")
             _fields(form, fields, per_row=3)
 

@@ -36,7 +36,6 @@ def of_run(studio: Studio, variants: pd.DataFrame) -> None:
     rows = quantized(variants)
     if rows.empty:
         return
-    st.markdown("##### Receipts")
     names = dict(zip(rows["key"], rows["name"], strict=True))
     controls = st.container(horizontal=True, vertical_alignment="bottom")
     chosen = controls.selectbox(

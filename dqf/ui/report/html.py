@@ -79,8 +79,8 @@ def render(report: Report) -> bytes:
 def _charts(report: Report) -> str:
     rows = report.variants
     figures = (
-        ("Size against score", frontier(rows, SIZE, SCORE, height=380, bubble=False)),
-        ("Latency against score", frontier(rows, LATENCY, SCORE, height=380, bubble=False)),
+        ("Size against score", frontier(rows, SIZE, SCORE, height=380, bubble=False, most_bubbles=len(rows))),
+        ("Latency against score", frontier(rows, LATENCY, SCORE, height=380, bubble=False, most_bubbles=len(rows))),
         ("Size", bars(rows, SIZE)),
         ("Latency, p50", bars(rows, LATENCY)),
     )

@@ -1,11 +1,13 @@
-"""One run: state, buttons, stages with progress, losses, log, config and results."""
+"""One run: state and buttons, and its parts in tabs, of which only the open one is made."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dqf.errors import ConfigError, UserError
@@ -20,6 +22,7 @@ from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 from dqf.ui.theme import STAGES, STATES
 
+PART_KEY = "part"
 REFRESH_S = 1.0
 LOG_LINES = 200
 
@@ -31,10 +34,30 @@ def show(studio: Studio, run_dir: Path) -> None:
     _buttons(studio, view)
     live = view.state in protocol.LIVE_STATES
     st.fragment(_summary_part, run_every=REFRESH_S if live else None)(run_dir, view.state)
+    parts = _parts(studio, view)
+    for tab, draw in zip(
+        st.tabs(list(parts), key=PART_KEY, bind="query-params", on_change="rerun"), parts.values(), strict=True
+    ):
+        if tab.open:
+            with tab:
+                draw()
+
+
+def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
+    """Return what there is to see of a run, by the name of its tab."""
+    refresh = REFRESH_S if view.state in protocol.LIVE_STATES else None
+    parts: dict[str, Callable[[], None]] = {}
     if view.state == protocol.SUCCEEDED:
-        _results(studio, view)
-    st.fragment(_work_part, run_every=REFRESH_S if live else None)(run_dir)
-    _config(view)
+        variants = studio.variants()
+        rows = variants[variants["run_id"] == view.run_id]
+        parts["Results"] = lambda: _results(studio, view, rows)
+        if len(receipt_view.quantized(rows)):
+            parts["Receipts"] = lambda: receipt_view.of_run(studio, rows)
+        if len(rows):
+            parts["Take it elsewhere"] = lambda: export_view.show(studio, view.run_dir, rows)
+    parts["Stages and log"] = lambda: st.fragment(_work_part, run_every=refresh)(view.run_dir)
+    parts["Config"] = lambda: _config(view)
+    return parts
 
 
 def _summary_part(run_dir: Path, rendered_state: str) -> None:
@@ -162,10 +185,7 @@ def _act(done: str, action: Any, studio: Studio, view: RunView) -> None:
     navigation.RUNS.go({"run": run_id})
 
 
-def _results(studio: Studio, view: RunView) -> None:
-    st.markdown("##### Results")
-    variants = studio.variants()
-    rows = variants[variants["run_id"] == view.run_id]
+def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
     if rows.empty:
         st.caption("The result is being taken into the database; it appears within a second.")
         return
@@ -177,21 +197,18 @@ def _results(studio: Studio, view: RunView) -> None:
         navigation.FRONTIER.link("See them on the frontier")
         navigation.PLAYGROUND.link("Ask them something", query={"run": view.run_id})
         navigation.REPORTS.link("Make a report", query={"run": view.run_id})
-    receipt_view.of_run(studio, rows)
-    export_view.show(studio, view.run_dir, rows)
 
 
 def _config(view: RunView) -> None:
     text = json.dumps(view.config, indent=2)
-    with st.expander("Config", icon=":material/settings:"):
-        st.download_button(
-            "Download config",
-            text,
-            file_name=f"{view.run_id}-config.json",
-            mime="application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.code(text, language="json", height=320)
-        st.caption("Run it from the command line:")
-        st.code(f"python -m dqf run --config {view.run_id}-config.json", language="bash")
+    st.download_button(
+        "Download config",
+        text,
+        file_name=f"{view.run_id}-config.json",
+        mime="application/json",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    st.caption("Run it from the command line:")
+    st.code(f"python -m dqf run --config {view.run_id}-config.json", language="bash")
+    st.code(text, language="json", wrap_lines=True)

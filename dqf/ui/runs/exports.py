@@ -49,7 +49,6 @@ def _section(studio: Studio, run_dir: Path, variants: pd.DataFrame, rendered: Pa
     working = jobs.working(studio.settings)
     if working != rendered:
         st.rerun()  # whether this part renders itself again depends on it
-    st.markdown("##### Take it elsewhere")
     names = dict(zip(variants["variant_id"], variants["name"], strict=True))
     chosen = st.selectbox(
         "Variant",

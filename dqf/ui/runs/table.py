@@ -15,6 +15,7 @@ PARAMETER = "run"
 KEY = "chosen_run"
 TABLE_KEY = "run_table"
 REFRESH_S = 2.0
+TABLE_ROWS = 200
 
 
 def choose(runs: pd.DataFrame) -> str:
@@ -33,7 +34,7 @@ def choose(runs: pd.DataFrame) -> str:
 
 
 def table(studio: Studio) -> None:
-    """Render all runs; selecting a row chooses the run. Refreshes itself while any run lives."""
+    """Render the newest runs; selecting a row chooses the run. Refreshes itself while any run lives."""
     live = bool(studio.runs()["state"].isin(protocol.LIVE_STATES).any())
     st.fragment(_table, run_every=REFRESH_S if live else None)()
 
@@ -41,11 +42,14 @@ def table(studio: Studio) -> None:
 def _table() -> None:
     if st.session_state.pop("_run_chosen", False):
         st.rerun()
-    runs = open_studio().runs()
+    every = open_studio().runs()
+    runs = every.head(TABLE_ROWS)
     st.session_state["_listed_runs"] = runs["run_id"].tolist()
-    counts = runs["state"].value_counts()
-    order = [state for state in protocol.STATES if counts.get(state, 0)]
-    st.caption(" · ".join(f"{counts[state]} {state}" for state in order))
+    counts = every["state"].value_counts()
+    facts = [f"{counts[state]} {state}" for state in protocol.STATES if counts.get(state, 0)]
+    if len(every) > TABLE_ROWS:
+        facts.append(f"the newest {TABLE_ROWS} are listed, the box above finds the others")
+    st.caption(" · ".join(facts))
     st.dataframe(
         pd.DataFrame(
             {
@@ -71,7 +75,7 @@ def _table() -> None:
         key=TABLE_KEY,
         on_select=_take_row,
         selection_mode="single-row",
-        alt="All runs with their state, newest first",
+        alt="Runs with their state, newest first",
     )
 
 
