@@ -30,15 +30,16 @@ sys.path.insert(0, str(ROOT))
 FILE = ROOT / "benchmarks" / "results" / "dashboard.json"
 PAGES = ("Runs", "Frontier", "Compare", "Launch", "Overview")
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-WATCH = """heading => { window.dqfTook = new Promise(done => {
+WATCH = """heading => { window.dqfTook = new Promise((done, failed) => {
+  const there = () => [...document.querySelectorAll('h1')].some(one => one.textContent.trim() === heading);
+  setTimeout(() => failed(new Error('not drawn within 30 s')), 30000);
   const clicked = () => {
     const began = performance.now();
-    let ran = false;
+    let ran = !there();
     const look = () => {
       const state = document.querySelector('[data-testid="stApp"]').getAttribute('data-test-script-state');
       ran = ran || state === 'running';
-      const there = [...document.querySelectorAll('h1')].some(one => one.textContent.trim() === heading);
-      if (!ran || state !== 'notRunning' || !there || document.querySelector('[data-testid="stSkeleton"]')) return;
+      if (!ran || state !== 'notRunning' || !there() || document.querySelector('[data-testid="stSkeleton"]')) return;
       observer.disconnect();
       requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - began)));
     };

@@ -127,7 +127,8 @@ def newest_run_with_variants(frame: pd.DataFrame, own_first: bool = True) -> pd.
     """Return the variants of the newest run; committed reference runs count only if there is no other."""
     if frame.empty:
         return frame
-    own = frame[~frame["reference"].fillna(False).astype(bool)] if own_first else frame
-    rows: pd.DataFrame = own if len(own) else frame
-    newest: pd.DataFrame = rows[rows["run_id"] == rows["run_id"].iloc[0]]
+    own = ~frame["reference"].fillna(False).to_numpy(dtype=bool)
+    wanted = own if own_first and own.any() else np.ones(len(frame), dtype=bool)
+    run_id = frame["run_id"].iloc[int(wanted.argmax())]
+    newest: pd.DataFrame = frame[wanted & (frame["run_id"] == run_id).to_numpy()]
     return newest

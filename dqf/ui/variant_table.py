@@ -22,7 +22,7 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
         with_run: whether to name the run (needed where several are shown).
     """
     part = variants.reset_index(drop=True)
-    table = pd.DataFrame({"Variant": part["label" if with_run else "name"]})
+    table: dict[str, Any] = {"Variant": part["label" if with_run else "name"]}
     table["Size (MB)"] = part["size_bytes"].astype(float) / 1e6
     table["× smaller"] = part["compression_ratio"]
     table["p50 (ms)"] = part["latency_ms_p50"]
@@ -53,7 +53,7 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
     table["Runtime"] = part["runtime"]
     table["Teacher"] = part["teacher"]
     table["Hardware"] = [_machine(*pair) for pair in zip(part["hardware"], part["threads"], strict=True)]
-    return table
+    return pd.DataFrame(table)
 
 
 def columns(table: pd.DataFrame, with_run: bool = False) -> dict[str, Any]:
