@@ -31,6 +31,8 @@ PACKAGES = (
 VECTORS = (("AMX", "amx_tile"), ("AVX-512", "avx512f"), ("AVX2", "avx2"), ("NEON", "asimd"))
 """Widest first: as people call them, and as Linux does."""
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Of x86: products of 8-bit integers are summed in 32 bits. Other processors sum pairs of them in 16 bits."""
 
 
 @functools.cache
@@ -56,6 +58,16 @@ def vector_instructions(flags: str) -> list[str]:
 def multiplies_bf16() -> bool:
     """Tell whether the processor multiplies BF16 natively, as far as Linux says."""
     return bool(BF16_FLAGS.intersection(_cpu_flags().split()))
+
+
+def int8_sums_overflow() -> bool:
+    """Tell whether pairs of products of unsigned and signed 8-bit integers are summed in 16 bits, which cuts sums off.
+
+    So it is on x86 without VNNI: 255 x 127 twice is twice what 16 bits hold. Where flags are not known (not Linux),
+    x86 is taken to be so.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
+    return x86 and not INT8_FLAGS.intersection(_cpu_flags().split())
 
 
 def _cpu_flags() -> str:

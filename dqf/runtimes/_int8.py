@@ -2,7 +2,8 @@
 
 Each packed weight, whatever its bits, is expanded to signed 8-bit integers with one step per row, and
 its layer's inputs are divided by the stored `int8_scale` and rounded to 8 bits with one fixed step.
-OpenVINO then multiplies integers. Layers without an `int8_scale` stay as they are.
+OpenVINO then multiplies integers. Layers without an `int8_scale` stay as they are. Where the processor
+would cut sums of two products off at 16 bits, weights take half of the range, so that no sum gets there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from dqf.artifacts import Artifact, dequantize
+from dqf.environment import int8_sums_overflow
 from dqf.runtimes._graph import PREFIX
 
 LEVELS = 127
+LEVELS_OF_OVERFLOWING = 63
+"""Of weights: 2 x 255 x 63 fits into 16 bits with sign."""
 
 
 def to_int8(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
@@ -82,8 +86,9 @@ def _round_input(source: Any, scale: NDArray[np.float32], keep: list[Any]) -> An
 
 def _int8_weight(weight: NDArray[np.float32], keep: list[Any]) -> Any:
     """Return a (rows, columns) weight as INT8 times one step per row."""
-    step = np.maximum(np.abs(weight).max(1, keepdims=True), 1e-12) / LEVELS
-    integers = np.clip(np.rint(weight / step), -LEVELS, LEVELS).astype(np.int8)
+    levels = LEVELS_OF_OVERFLOWING if int8_sums_overflow() else LEVELS
+    step = np.maximum(np.abs(weight).max(1, keepdims=True), 1e-12) / levels
+    integers = np.clip(np.rint(weight / step), -levels, levels).astype(np.int8)
     step = np.ascontiguousarray(step, dtype=np.float32)
     keep.extend((integers, step))
     return ops.multiply(ops.convert(ops.constant(integers), "f32"), ops.constant(step))
