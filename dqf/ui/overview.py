@@ -11,8 +11,7 @@ from dqf.jobs import protocol
 from dqf.ui import components, frames, paper
 from dqf.ui import format as fmt
 from dqf.ui.axes import SCORE, SIZE
-from dqf.ui.charts import CONFIG
-from dqf.ui.frontier.chart import frontier
+from dqf.ui.frontier.picture import picture
 from dqf.ui.launch.submit import launch_preset
 from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
@@ -100,8 +99,8 @@ def show(variants: pd.DataFrame) -> None:
     left, right = st.columns((3, 2), gap="medium")
     with left, st.container(border=True, height="stretch"):
         st.markdown("##### Size against score, all variants of this run", width="stretch")
-        figure = frontier(newest, SIZE, SCORE, height=330)
-        st.plotly_chart(figure, config=CONFIG, key="overview_frontier", alt="Frontier of this run's variants")
+        alt = f"Score against size of this run's {len(newest)} variants; the frontier page holds the same figures"
+        st.html(picture(newest, SIZE, SCORE, alt))
         navigation.FRONTIER.link("Explore the frontier")
     with right, st.container(border=True, height="stretch"):
         st.markdown("##### Measured here, and the paper's claim", width="stretch")

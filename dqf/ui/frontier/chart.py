@@ -66,7 +66,7 @@ def frontier(
     opacities = np.where(efficient, 0.95, DOMINATED)
     if fits is not None:
         opacities = np.where(fits, opacities, INFEASIBLE)
-    diameters = _diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
+    sizes = diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
     traces: list[dict[str, Any]] = []  # plotly checks dicts once, its own objects again when they are added
     steps_x, steps_y = step_line(costs, qualities)
     if len(steps_x):
@@ -83,12 +83,12 @@ def frontier(
                 "legendrank": 2000,
             }
         )
-    for variant in _in_order(frame["variant"]):
+    for variant in in_order(frame["variant"]):
         traces.append(_legend_entry(variant))
         for opacity in (0.95, DOMINATED, INFEASIBLE):
             rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity) & ~crowd)
             if len(rows):
-                style = {"opacity": opacity, "size": diameters[rows]}
+                style = {"opacity": opacity, "size": sizes[rows]}
                 traces.append(_bubbles(frame.iloc[rows], x, y, other, variant, style))
     figure = go.Figure(traces)
     figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
@@ -105,7 +105,7 @@ def frontier(
             y=[qualities[at]],
             mode="markers",
             name=marked[1] if marked else "",
-            marker={"symbol": "circle-open", "size": diameters[at] + 14, "color": WARNING_COLOR, "line": {"width": 3}},
+            marker={"symbol": "circle-open", "size": sizes[at] + 14, "color": WARNING_COLOR, "line": {"width": 3}},
             hoverinfo="skip",
             legendrank=2001,
         )
@@ -197,7 +197,7 @@ def _hover(row: Mapping[Any, Any], x: Axis, y: Axis, other: Axis) -> str:
 def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
     """Return size, latency and quality in space; the other view of the same points."""
     figure = go.Figure()
-    for variant in _in_order(frame["variant"]):
+    for variant in in_order(frame["variant"]):
         part = frame[frame["variant"] == variant]
         figure.add_scatter3d(
             x=SIZE.values(part),
@@ -225,13 +225,14 @@ def frontier_3d(frame: pd.DataFrame, y: Axis, height: int = 560) -> go.Figure:
     return figure
 
 
-def _in_order(variants: pd.Series[Any]) -> list[str]:
+def in_order(variants: pd.Series[Any]) -> list[str]:
+    """Return the kinds of variant that are there, in the order of legends."""
     present = list(dict.fromkeys(variants))
     order = list(VARIANT_TITLES)
     return sorted(present, key=lambda name: (order.index(name) if name in order else len(order), str(name)))
 
 
-def _diameters(values: Floats, smallest: float = 10.0, largest: float = 40.0) -> Floats:
+def diameters(values: Floats, smallest: float = 10.0, largest: float = 40.0) -> Floats:
     """Return marker diameters whose area follows the logarithm of the values."""
     logs = np.log10(np.where(values > 0, values, np.nan))
     if not np.isfinite(logs).any():

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dqf.evaluate.pareto import pareto_mask, step_line
 from dqf.ui.axes import Axis, Floats
+from dqf.ui.scales import Scale
 from dqf.ui.theme import VARIANT_TITLES, variant_color, variant_title
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def scatter(page: FPDF, frame: pd.DataFrame, x: Axis, y: Axis, box: Box) -> None
         page.text(left, top + 12, "No row has both figures.")
         return
     low, high = np.where(np.isfinite(low), low, values), np.where(np.isfinite(high), high, values)
-    across = _Scale(np.log10(costs[known]), inner[0], inner[2], 0.06)
-    up = _Scale(np.concatenate((low[known], high[known])), inner[1] + inner[3], -inner[3], 0.06)
+    across = Scale(np.log10(costs[known]), inner[0], inner[2], 0.06)
+    up = Scale(np.concatenate((low[known], high[known])), inner[1] + inner[3], -inner[3], 0.06)
     _axes(page, x, y, inner, across, up)
     _steps(page, costs, values, across, up)
     efficient = pareto_mask(costs, values)
@@ -61,41 +62,25 @@ def scatter(page: FPDF, frame: pd.DataFrame, x: Axis, y: Axis, box: Box) -> None
     _legend(page, frame, left, top + 8)
 
 
-class _Scale:
-    """From values to mm, with some room at both ends."""
-
-    def __init__(self, values: Floats, start: float, length: float, room: float) -> None:
-        low, high = float(values.min()), float(values.max())
-        space = room * (high - low) or 0.5
-        self.low, self.high = low - space, high + space
-        self._start, self._length = start, length
-
-    def __call__(self, value: float) -> float:
-        return self._start + self._length * (value - self.low) / (self.high - self.low)
-
-
-def _axes(page: FPDF, x: Axis, y: Axis, inner: Box, across: _Scale, up: _Scale) -> None:
+def _axes(page: FPDF, x: Axis, y: Axis, inner: Box, across: Scale, up: Scale) -> None:
     left, top, width, height = inner
     page.set_line_width(0.2)
     page.set_font("body", "", 6.5)
     page.set_text_color(*AXIS)
-    for value in _ticks(up.low, up.high):
+    for value in up.ticks():
         page.set_draw_color(*GRID)
         page.line(left, up(value), left + width, up(value))
         text = f"{value:g}"
         page.text(left - 1.5 - page.get_string_width(text), up(value) + 0.8, text)
-    powers = range(int(np.floor(across.low)), int(np.ceil(across.high)) + 1)
-    steps = (1, 2, 5) if across.high - across.low < 2.5 else (1,)
-    for value in (step * 10.0**power for power in powers for step in steps):
-        if across.low <= np.log10(value) <= across.high:
-            place, text = across(float(np.log10(value))), f"{value:g}"
-            page.line(place, top, place, top + height)
-            page.text(place - page.get_string_width(text) / 2, top + height + 3.5, text)
+    for value in across.decades():
+        place, text = across(float(np.log10(value))), f"{value:g}"
+        page.line(place, top, place, top + height)
+        page.text(place - page.get_string_width(text) / 2, top + height + 3.5, text)
     page.text(left + width / 2 - page.get_string_width(x.label) / 2, top + height + 8, x.label)
     page.text(left - 10, top - 1.5, y.label)
 
 
-def _steps(page: FPDF, costs: Floats, values: Floats, across: _Scale, up: _Scale) -> None:
+def _steps(page: FPDF, costs: Floats, values: Floats, across: Scale, up: Scale) -> None:
     """Draw the staircase through the efficient points."""
     at_x, at_y = step_line(costs, values)
     page.set_draw_color(*STEPS)
@@ -120,14 +105,6 @@ def _legend(page: FPDF, frame: pd.DataFrame, left: float, top: float) -> None:
         page.circle(left + 13, top - 0.8, 1.0, style="F")
         page.text(left + 15, top, variant_title(kind)[:20])
         left += 6 + page.get_string_width(variant_title(kind)[:20])
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round numbers between two values."""
-    rough = (high - low) / 5
-    power = 10 ** np.floor(np.log10(rough))
-    step = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
-    return [float(f"{value:.6g}") for value in np.arange(np.ceil(low / step) * step, high, step)]
 
 
 def _rgb(color: str, opacity: float) -> tuple[int, int, int]:
