@@ -44,7 +44,8 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         if suffix == ".csv":
             frame = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=rows, encoding="utf-8-sig")
         elif suffix == ".jsonl":
-            frame = pd.read_json(path, lines=True, nrows=rows)
+            # As it is written: pandas would make dates and numbers of names and texts, "007" and "" among them.
+            frame = pd.read_json(path, lines=True, nrows=rows, dtype=False, convert_axes=False, convert_dates=False)
         elif suffix == ".parquet":
             frame = pd.read_parquet(path)
             frame = frame if rows is None else frame.head(rows)
@@ -59,6 +60,10 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         raise UserError(f"{path.name} must be a readable {suffix[1:]} table: {reason}.") from None
     if frame.empty:
         raise UserError(f"a data file must hold rows: {path.name} has none.")
+    frame.columns = [str(column) for column in frame.columns]
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"columns of a data file must have names of their own: {path.name} has {twice!r} twice.")
     return frame
 
 
@@ -68,7 +73,7 @@ def columns(path: str, settings: Settings) -> list[str]:
     Raises:
         UserError: it cannot be read.
     """
-    return [str(column) for column in read_table(table_path(path, settings), rows=5).columns]
+    return list(read_table(table_path(path, settings), rows=5).columns)
 
 
 def load_table(config: TaskConfig, settings: Settings) -> Task:

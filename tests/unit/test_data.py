@@ -8,8 +8,10 @@ import pytest
 from dqf.config import RunConfig
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.data.load import load_task
+from dqf.data.table import columns, load_table, read_table
 from dqf.data.tasks import UNLABELLED, Examples, hide_labels, labelled_rows, split_rows, tuning_task
 from dqf.errors import UserError
+from dqf.sections import TaskConfig
 from dqf.settings import load_settings
 from tests.support.tiny import write_csv
 
@@ -232,3 +234,29 @@ def test_cells_that_are_lists_or_objects_are_refused_in_a_sentence(tmp_path, set
     config = {"task": {"source": f"file:{path}", "text_column": "text", "label_column": "label"}}
     with pytest.raises(UserError, match="holds a list or an object in 'label'"):
         load_task(RunConfig.from_dict(config), settings)
+
+
+def test_names_and_texts_of_json_lines_are_taken_as_they_are_written(tmp_path, settings):
+    path = tmp_path / "odd.jsonl"
+    rows = [{"2020-01-01": f"00{i}", "": f"1e{i}", "label": i % 2} for i in range(60)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    assert columns(str(path), settings) == ["2020-01-01", "", "label"]
+    config = {"source": f"file:{path}", "text_column": "2020-01-01", "text_pair_column": "", "label_column": "label"}
+    task = load_table(TaskConfig(**config), settings)
+    assert set(task.train.texts + task.evaluation.texts) == {row["2020-01-01"] for row in rows}
+
+
+def test_columns_of_a_table_are_named_by_text_and_differ(tmp_path, settings):
+    texts = [f"t {i}" for i in range(60)]
+    frame = pd.DataFrame({0: texts, 1: ["x", "y"] * 30})
+    write(tmp_path, "numbers.parquet", frame)
+    config = TaskConfig(source=f"file:{tmp_path / 'numbers.parquet'}", text_column="0", label_column="1")
+    assert load_table(config, settings).labels == ("x", "y")
+    (tmp_path / "twice.jsonl").write_text("[" + "]\n[".join(json.dumps(text) + ", 1" for text in texts) + "]")
+    assert columns(str(tmp_path / "twice.jsonl"), settings) == ["0", "1"]
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(pd, "read_parquet", lambda path: pd.DataFrame([["a", "b"]], columns=[1, "1"]))
+    with pytest.raises(UserError, match=r"names of their own: twice\.parquet has '1' twice"):
+        read_table(tmp_path / "twice.parquet")
