@@ -80,7 +80,8 @@ def kill_one(config: RunConfig, work: Path, seed: int, at_most: int) -> collecti
         assert done <= _done(disturbed), "a finished stage was lost"
         if stage:
             where[stage.partition(":")[0]] += 1
-            protocol.prepare_resume(run_dir)
+            if protocol.run_state(run_dir) != protocol.QUEUED:  # killed before it could say that it works
+                protocol.prepare_resume(run_dir)
     _same(undisturbed, run_dir)
     return where
 
