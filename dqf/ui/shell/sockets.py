@@ -18,14 +18,14 @@ def send_at_once() -> int:
     """Set TCP_NODELAY on every socket this process listens on; connections inherit it.
 
     Returns:
-        How many sockets there are.
+        How many sockets there are; 0 where the system does not tell, and all stays as it is.
     """
-    listening = [
-        one.fd
-        for one in psutil.Process().net_connections(kind="tcp")
-        if one.status == psutil.CONN_LISTEN and one.fd >= 0
-    ]
+    try:
+        known = psutil.Process().net_connections(kind="tcp")
+    except (psutil.Error, OSError, RuntimeError):
+        return 0
+    listening = [one.fd for one in known if one.status == psutil.CONN_LISTEN and one.fd >= 0]
     for number in listening:
-        with socket.socket(fileno=os.dup(number)) as known:
-            known.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with socket.socket(fileno=os.dup(number)) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return len(listening)
