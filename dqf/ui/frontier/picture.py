@@ -1,4 +1,4 @@
-"""The frontier as a picture: the first page shows it without plotly, whose code takes most of a first visit's time.
+"""The frontier as a picture: the first page shows it without plotly, whose code took two fifths of a first visit.
 
 Places across are shares of the width, so the picture fits any screen while its letters keep their size; colors of
 letters and lines are those of the page.
