@@ -46,10 +46,15 @@ async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
         supervisor.stop()
 
 
-from dqf.ui.shell.downloads import routes  # noqa: E402
+from dqf.ui.shell import ahead, downloads  # noqa: E402
 from dqf.ui.shell.guard import Guard  # noqa: E402
 
-app = st.App(ROUTER, lifespan=lifespan, routes=routes(), middleware=[Middleware(Guard)])
+app = st.App(
+    ROUTER,
+    lifespan=lifespan,
+    routes=[*downloads.routes(), *ahead.routes()],
+    middleware=[Middleware(Guard), Middleware(ahead.Ahead)],
+)
 
 # Run as a script (AppTest): the app object would show nothing.
 if get_script_run_ctx(suppress_warning=True) is not None:

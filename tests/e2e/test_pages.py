@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from dqf.ui.shell.ahead import chunks
 from tests.e2e.conftest import PHONE, open_page, settle
 
 PAGES = {
@@ -38,6 +39,17 @@ def test_every_page_loads(page: Page, request, path, title, filling):
     open_page(page, request.getfixturevalue(f"{filling}_app"), path)
     expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(page).to_have_title(re.compile("DQF Studio|" + title))
+
+
+def test_code_of_charts_and_tables_is_there_before_a_page_needs_it(page: Page, filled_app):
+    """Of every element, and on the first page, which shows neither; the browser would tell of a refused script."""
+    open_page(page, filled_app, "")
+    page.wait_for_function(
+        "names => names.every(name => performance.getEntriesByName(location.origin + '/static/js/' + name).length)",
+        arg=chunks(),
+        timeout=60_000,
+    )
+    expect(page.locator(".js-plotly-plot")).to_have_count(0)
 
 
 @pytest.mark.parametrize("path", PAGES)

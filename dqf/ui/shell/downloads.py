@@ -29,15 +29,16 @@ ARTIFACT = "dqf"
 
 def address(run_id: str, variant_id: str, name: str) -> str:
     """Return where the zip of an export, or of the artifact (`ARTIFACT`), is fetched from."""
-    return "/".join((_base(), "downloads", quote(run_id), quote(variant_id), f"{quote(name)}.zip"))
+    return "/".join((base_path(), "downloads", quote(run_id), quote(variant_id), f"{quote(name)}.zip"))
 
 
 def routes() -> list[Route]:
     """Return what the app object serves besides the pages."""
-    return [Route(f"{_base()}/downloads/{{run_id}}/{{variant_id}}/{{name}}.zip", _download, methods=["GET"])]
+    return [Route(f"{base_path()}/downloads/{{run_id}}/{{variant_id}}/{{name}}.zip", _download, methods=["GET"])]
 
 
-def _base() -> str:
+def base_path() -> str:
+    """Return where the app stands on its server: empty, or a path without the last slash."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{base}" if base else ""
 
