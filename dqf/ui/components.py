@@ -31,6 +31,10 @@ _ICONS = {
 }
 
 
+HEAD_PX, ROW_PX = 38, 35
+"""Of Streamlit's tables."""
+
+
 def start_page(title: str, subtitle: str = "") -> tuple[Studio, DeltaGenerator]:
     """Render the page's head and open the studio; say so if it cannot be opened as it should.
 
@@ -103,6 +107,16 @@ def metric_row(figures: Sequence[Figure]) -> None:
         with column.container(border=True, height="stretch", gap="xxsmall"):
             st.metric(figure.label, figure.value, help=figure.help or None)
             st.caption("  \n".join(part for part in (figure.interval, figure.note) if part))
+
+
+def table_height(rows: int, most: int = 16) -> int:
+    """Return the pixels a table of so many rows takes.
+
+    Args:
+        rows: of the table.
+        most: rows that are shown at once. Of more, half a row at the end says that there are others.
+    """
+    return round(HEAD_PX + ROW_PX * (rows if rows <= most else most - 0.5))
 
 
 def flash(headline: str) -> None:

@@ -254,7 +254,7 @@ def _run_table(usage: dict[str, RunUsage]) -> None:
     st.dataframe(
         table.sort_values("Total (MB)", ascending=False),
         hide_index=True,
-        height=min(38 + 35 * len(table), 388),
+        height=components.table_height(len(table), most=11),
         column_config={str(name): number for name in table if name != "Run"},
         alt="Disk use of each run by part",
     )

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dqf.evaluate.energy import ESTIMATE, NVML, RAPL
+from dqf.ui import components
 from dqf.ui import format as fmt
 
 ENERGY_SOURCES = {ESTIMATE: "estimated", RAPL: "measured, processor", NVML: "measured, GPU"}
@@ -125,7 +126,7 @@ def show(variants: pd.DataFrame, scores: pd.DataFrame, key: str, with_run: bool 
         hide_index=True,
         column_config=columns(table, with_run),
         key=key,
-        height=min(38 + 35 * len(table), 458),
+        height=components.table_height(len(table)),
         alt="Variants with size, latency, score and what they are relative to",
         **options,
     )

@@ -97,6 +97,12 @@ def taken(tmp_path_factory):
     return taken
 
 
+def test_every_column_says_what_it_holds(taken):
+    columns = snapshot.columns(taken)
+    assert set(columns) == set(snapshot.SENTENCES)
+    assert [(table, name) for table, rows in columns.items() for name, _, meaning in rows if not meaning] == []
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.title)
 def test_every_example_gives_rows_and_its_chart(taken, example):
     frame = sql_chart.to_frame(sandbox.ask(taken, example.sql).table)

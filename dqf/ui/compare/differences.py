@@ -63,7 +63,7 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
     st.dataframe(
         shown,
         hide_index=True,
-        height=min(38 + 35 * len(shown), 388),
+        height=components.table_height(len(shown), most=11),
         key=f"difference_table_{against}",
         column_config=_columns(),
         alt="Paired tests: difference, interval and p-values of each comparison",

@@ -150,7 +150,7 @@ def _examples(
     state = st.dataframe(
         table,
         hide_index=True,
-        height=min(38 + 35 * len(table), 388),
+        height=components.table_height(len(table), most=11),
         on_select="rerun",
         selection_mode="single-row",
         key=f"flips_{first.key}_{second.key}_{len(table)}",

@@ -192,7 +192,7 @@ def first_table(part: Part) -> None:
     st.dataframe(
         frame,
         hide_index=True,
-        height=38 + 35 * len(frame),
+        height=components.table_height(len(frame), most=len(frame)),
         key="findings_table_1",
         column_config={"Variant": st.column_config.TextColumn(pinned=True, width=180)},
         alt="Size, latency, score and retention of every variant as measured, and the paper's simulated rows",
@@ -223,7 +223,7 @@ def second_table(part: Part, bits: str) -> None:
     st.dataframe(
         frame,
         hide_index=True,
-        height=38 + 35 * len(frame),
+        height=components.table_height(len(frame), most=len(frame)),
         key="findings_table_2",
         placeholder=fmt.UNKNOWN,
         column_config={
@@ -256,7 +256,7 @@ def rows_behind(frame: pd.DataFrame, name: str, label: str = "The rows behind it
         st.dataframe(
             frame,
             hide_index=True,
-            height=min(38 + 35 * len(frame), 388),
+            height=components.table_height(len(frame), most=11),
             key=f"rows_{name}",
             alt=f"{label}: {len(frame)} rows",
         )

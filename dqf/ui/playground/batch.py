@@ -178,7 +178,7 @@ def _result(
     st.dataframe(
         shown,
         hide_index=True,
-        height=min(38 + 35 * len(shown), 458),
+        height=components.table_height(len(shown)),
         column_config=config,
         alt="Every text with each variant's answer and confidence",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dqf.ui import components
 from dqf.ui.receipt import facts as receipts
 
 MARKS = {
@@ -71,7 +72,7 @@ def show(frame: pd.DataFrame, key: str, file_name: str) -> None:
         hide_index=True,
         column_config=_columns(),
         key=key,
-        height=min(38 + 35 * len(table), 318),
+        height=components.table_height(len(table), most=9),
         alt="Layers with method, bits, calibration tokens, error, and the reason of a fallback",
     )
     st.download_button(
@@ -93,7 +94,7 @@ def show_overview(receipts_by_name: Sequence[tuple[str, pd.DataFrame]], key: str
         hide_index=True,
         column_config=_columns(),
         key=key,
-        height=min(38 + 35 * len(table), 318),
+        height=components.table_height(len(table), most=9),
         alt="Variants with the outcome of quantizing their layers",
     )
 

@@ -71,7 +71,7 @@ def preview(report: Report) -> None:
             st.text(one)
     st.markdown(f"##### {len(report.table)} rows")
     st.dataframe(
-        report.table, hide_index=True, height=min(38 + 35 * len(report.table), 458), alt="The rows of the report"
+        report.table, hide_index=True, height=components.table_height(len(report.table)), alt="The rows of the report"
     )
     for title, frame in (("Differences against the teacher", report.differences), ("Where it will run", report.advice)):
         if not frame.empty:

@@ -65,7 +65,7 @@ def _table() -> None:
             }
         ),
         hide_index=True,
-        height=min(38 + 35 * len(runs), 248),
+        height=components.table_height(len(runs), most=7),
         column_config={
             "State": st.column_config.TextColumn(width=115, pinned=True),
             "Run": st.column_config.TextColumn(width="medium"),

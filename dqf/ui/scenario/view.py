@@ -107,7 +107,7 @@ def rows(shown: pd.DataFrame, found: tuple[Scenario, ...], loss: float) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        height=min(38 + 35 * len(table), 458),
+        height=components.table_height(len(table)),
         column_config={
             "Variant": st.column_config.TextColumn(pinned=True, width=200),
             **{one.title: times for one in found},

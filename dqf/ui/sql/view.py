@@ -85,7 +85,7 @@ def schema(studio: Studio) -> None:
     st.dataframe(
         pd.DataFrame(rows, columns=["Column", "Type", "Meaning"]),
         hide_index=True,
-        height=min(38 + 35 * len(rows), 262),
+        height=components.table_height(len(rows), most=7),
         key=f"sql_columns_{name}",
         column_config={
             "Column": st.column_config.TextColumn(width=150),
@@ -118,7 +118,7 @@ def answer() -> None:
     st.dataframe(
         frame,
         hide_index=True,
-        height=min(38 + 35 * len(frame), 458),
+        height=components.table_height(len(frame)),
         key="sql_rows",
         alt=f"{len(frame)} rows that the query gave",
     )
