@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
-
-import psutil
 
 from dqf.errors import UserError
 from dqf.jobs import actions
+from dqf.jobs.identity import Worker
 from dqf.jobs.protocol import LIVE_STATES, SUCCEEDED, find_run, read_events, read_json, run_state, write_json
 from dqf.jobs.views import read_run
 from dqf.presets import preset_config, preset_names
@@ -83,10 +83,7 @@ def start_app(settings: Settings, first_port: int) -> str:
         if process.poll() is not None or time.monotonic() > give_up:
             raise UserError(f"the app must start: it did not; see {log}.")
         time.sleep(0.3)
-    write_json(
-        _app_file(settings),
-        {"pid": process.pid, "create_time": psutil.Process(process.pid).create_time(), "port": port},
-    )
+    write_json(_app_file(settings), {**asdict(Worker.of(process.pid, 0)), "port": port})
     return f"http://{HOST}:{port}"
 
 
@@ -129,12 +126,9 @@ def _app_file(settings: Settings) -> Path:
 def _running(settings: Settings) -> tuple[int, int] | None:
     """Return pid and port of the app an earlier demo started, None if it is gone."""
     data = read_json(_app_file(settings))
-    try:
-        process = psutil.Process(int(data["pid"]))
-        alive = abs(process.create_time() - data["create_time"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        return (process.pid, int(data["port"])) if alive and _answers(int(data["port"])) else None
-    except (TypeError, KeyError, ValueError, psutil.Error):
-        return None
+    app = Worker.read(data)
+    port = data.get("port") if app is not None else None
+    return (app.pid, port) if app is not None and isinstance(port, int) and app.alive() and _answers(port) else None
 
 
 def _free(port: int) -> bool:

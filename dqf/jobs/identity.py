@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -45,6 +46,21 @@ class Worker:
             return cls(pid, created, now, log_bytes, boot_id(), created - psutil.boot_time())
         except psutil.Error:
             return cls(pid, now, now, log_bytes)
+
+    @classmethod
+    def read(cls, data: Any) -> Worker | None:
+        """Return the worker that was written as JSON, None if this is not one."""
+        try:
+            return cls(
+                int(data["pid"]),
+                float(data["create_time"]),
+                float(data["started"]),
+                int(data.get("log_bytes", 0)),
+                str(data.get("boot", "")),
+                float(data.get("after_boot_s", 0.0)),
+            )
+        except (TypeError, KeyError, ValueError):
+            return None
 
     def alive(self) -> bool:
         """Tell whether this very process still runs (zombies do not)."""

@@ -150,18 +150,7 @@ def run_folders(root: Path) -> dict[str, float]:
 
 def read_worker(run_dir: Path) -> Worker | None:
     """Return the last worker of a run, None if none ever started."""
-    data = read_json(run_dir / "worker.json")
-    try:
-        return Worker(
-            int(data["pid"]),
-            float(data["create_time"]),
-            float(data["started"]),
-            int(data.get("log_bytes", 0)),
-            str(data.get("boot", "")),
-            float(data.get("after_boot_s", 0.0)),
-        )
-    except (TypeError, KeyError, ValueError):
-        return None
+    return Worker.read(read_json(run_dir / "worker.json"))
 
 
 def log_size(run_dir: Path) -> int:
