@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dqf import registry
-from dqf.data.catalog import check_calibration_source, check_task_source
+from dqf.data.catalog import check_calibration_source, check_task_source, check_transfer_source
 from dqf.errors import ConfigError, FieldError, did_you_mean
 from dqf.fields import build, section, setting
 from dqf.models.catalog import TEACHER_LAYERS, check_model_source, parse_keep_layers
@@ -174,6 +174,7 @@ def _check_sources(config: RunConfig, errors: list[FieldError]) -> None:
         ("task.source", check_task_source(config.task.source)),
         ("teacher.model", check_model_source(config.teacher.model, teacher_layers=False)),
         ("student.model", check_model_source(config.student.model, teacher_layers=True)),
+        ("distillation.transfer", check_transfer_source(config.distillation.transfer)),
         ("quantization.calibration", check_calibration_source(config.quantization.calibration)),
     ):
         if message:

@@ -114,6 +114,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
             notes.append(f"{config.student.model} is read from the hub when the run starts: not in this estimate.")
     work = _work(config, settings, notes)
     scored = (1 + config.distillation.altered_copies) * work.train_rows
+    if config.distillation.transfer != "none":
+        scored += config.distillation.transfer_rows
     forms = len(_bit_widths(config, student))
     runs = 3 + 2 * forms
     parts = dict.fromkeys(PARTS, 0.0)

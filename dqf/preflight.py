@@ -12,10 +12,12 @@ from typing import TypeVar
 
 from dqf import registry
 from dqf.config import RunConfig
-from dqf.data.calibration import own_texts
+from dqf.data.catalog import takes_pairs
 from dqf.data.glue import local_glue_folder
 from dqf.data.load import load_task
+from dqf.data.outside import own_texts
 from dqf.data.table import columns as table_columns
+from dqf.data.transfer import check_second_texts
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate, packed_bytes
 from dqf.estimate_history import current_correction
@@ -93,9 +95,13 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = _token_level_error(config, settings, teacher, student) if plan and plan.attention else ""
         if message:
             errors.append(FieldError("distillation.options.attention_weight", message))
-    calibration = config.quantization.calibration
+    calibration, transfer = config.quantization.calibration, config.distillation.transfer
     if calibration.startswith("file:"):
         attempt("quantization.calibration", lambda: own_texts(calibration, settings))
+    if transfer.startswith("file:"):
+        attempt("distillation.transfer", lambda: own_texts(transfer, settings))
+    if transfer != "none" and takes_pairs(config.task.source, config.task.text_pair_column):
+        attempt("distillation.transfer", lambda: check_second_texts(transfer, settings))
     if not errors:
         correction = current_correction(settings)
         memory = memory_error(config, lambda one: correction.apply(estimate(one, settings)), memory_limit())

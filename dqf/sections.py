@@ -252,6 +252,24 @@ class DistillationConfig:
         flag="--altered-copies",
         advanced=True,
     )
+    transfer: str = setting(
+        "none",
+        "Transfer texts",
+        "Texts without labels that the teacher scores and Student-KD learns from too, in the same number of steps: c4, "
+        "the training rows of a GLUE task (glue:mnli), or file:PATH with a column `text` and, for tasks of two texts, "
+        "`pair`. none: none.",
+        flag="--transfer",
+        advanced=True,
+    )
+    transfer_rows: int = setting(
+        10_000,
+        "Transfer rows",
+        "At most so many of the transfer texts, drawn by the data seed.",
+        minimum=1,
+        maximum=100_000_000,
+        flag="--transfer-rows",
+        advanced=True,
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
 

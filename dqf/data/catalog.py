@@ -112,6 +112,12 @@ def glue_task(name: str) -> GlueTask | None:
     return next((task for task in GLUE_TASKS if task.name == name), None)
 
 
+def takes_pairs(source: str, text_pair_column: str = "") -> bool:
+    """Tell whether a task's rows are two texts each, from what its config says."""
+    task = glue_task(source.removeprefix("glue:")) if source.startswith("glue:") else None
+    return bool(task.pair) if task is not None else bool(text_pair_column)
+
+
 def task_choices() -> tuple[tuple[str, str], ...]:
     """Return (source, title) of every built-in task."""
     return ((BBC, "BBC headlines: 5 topics"), *((f"glue:{task.name}", task.title) for task in GLUE_TASKS))
@@ -128,6 +134,15 @@ def check_task_source(source: str) -> str:
         return ""
     known = [name for name, _ in task_choices()]
     return "" if source in known else f"must be a known task or file:PATH: got {source!r}{did_you_mean(source, known)}"
+
+
+def check_transfer_source(source: str) -> str:
+    """Return what is wrong with the spelling of a source of transfer texts, empty if nothing is."""
+    if source.startswith("file:"):
+        return check_task_source(source)
+    known = ("none", "c4", *(f"glue:{task.name}" for task in GLUE_TASKS))
+    hint = did_you_mean(source, known)
+    return "" if source in known else f"must be none, c4, a GLUE task (glue:mnli) or file:PATH: got {source!r}{hint}"
 
 
 def check_calibration_source(source: str) -> str:

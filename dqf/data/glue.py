@@ -42,9 +42,7 @@ def load_glue(name: str, settings: Settings) -> Task:
     Raises:
         UserError: the data is neither in a data folder nor to be had from the hub, or lacks a column.
     """
-    task = glue_task(name)
-    if task is None:
-        raise UserError(f"a GLUE task must be a known one: got {name!r}.")
+    task = _known(name)
     folder = local_glue_folder(name, settings)
     train = _frame(task, folder, "train")
     evaluation = _frame(task, folder, task.validation)
@@ -61,6 +59,23 @@ def load_glue(name: str, settings: Settings) -> Task:
         note,
         _extra(task, folder),
     )
+
+
+def training_texts(name: str, settings: Settings) -> Examples:
+    """Return a GLUE task's training rows, labels and all.
+
+    Raises:
+        UserError: no such task, or as `load_glue` does.
+    """
+    task = _known(name)
+    return _examples(task, _frame(task, local_glue_folder(name, settings), "train"))
+
+
+def _known(name: str) -> GlueTask:
+    task = glue_task(name)
+    if task is None:
+        raise UserError(f"a GLUE task must be a known one: got {name!r}.")
+    return task
 
 
 def _extra(task: GlueTask, folder: Path | None) -> dict[str, Examples]:

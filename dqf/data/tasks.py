@@ -136,6 +136,13 @@ def labelled_rows(examples: Examples, count: int, seed: int, stratify: bool) -> 
     return sorted(int(i) for i in shuffled[np.argsort(place[shuffled], kind="stable")][:count])
 
 
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Return all rows of examples of one form, one part after the other."""
+    pairs = None if parts[0].pairs is None else tuple(text for part in parts for text in part.pairs or ())
+    texts = tuple(text for part in parts for text in part.texts)
+    return Examples(texts, pairs, np.concatenate([part.labels for part in parts]))
+
+
 def hide_labels(examples: Examples, kept: Sequence[int]) -> NDArray[Any]:
     """Return the labels of the `kept` rows, `UNLABELLED` or, for regression, NaN elsewhere."""
     hidden = np.full_like(examples.labels, np.nan if examples.labels.dtype.kind == "f" else UNLABELLED)

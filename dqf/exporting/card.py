@@ -165,7 +165,7 @@ def _making(artifact: Artifact, origin: Origin) -> str:
         ("Data", f"{task.get('name')}: {task.get('train_n')} rows to learn from. {task.get('note') or ''}".strip()),
         (
             "Distillation",
-            _settings(str(distillation.get("method")), distillation.get("options"))
+            _settings(str(distillation.get("method")), distillation.get("options")) + _unlabelled(distillation)
             if distilled
             else "none, labels only",
         ),
@@ -179,6 +179,18 @@ def _making(artifact: Artifact, origin: Origin) -> str:
         ("Longest input", f"{artifact.manifest['max_length']} tokens"),
     ]
     return "## How it was made\n\n| | |\n|---|---|\n" + "".join(f"| {a} | {_cell(b)} |\n" for a, b in rows)
+
+
+def _unlabelled(distillation: Mapping[str, Any]) -> str:
+    """Return which texts besides the training rows the teacher scored, empty if none."""
+    found = ""
+    if distillation.get("altered_copies"):
+        found += f"; {distillation['altered_copies']} altered copies of each training row"
+    if distillation.get("transfer", "none") != "none":
+        found += (
+            f"; up to {distillation.get('transfer_rows')} texts of {distillation['transfer']}, without their labels"
+        )
+    return found
 
 
 def _scores(origin: Origin) -> str:

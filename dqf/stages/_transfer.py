@@ -1,17 +1,20 @@
-"""What Student-KD learns from: the training rows, labelled or not, and altered copies of them that have no label."""
+"""What Student-KD learns from: the training rows, labelled or not, and texts without a label.
+
+Those are altered copies of the training rows, and texts from elsewhere; the teacher scores all of them.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from dqf.data.augment import altered
-from dqf.data.tasks import CLASSIFICATION, Examples, hide_labels, labelled_rows
+from dqf.data.outside import outside_fingerprint
+from dqf.data.tasks import CLASSIFICATION, Examples, hide_labels, joined, labelled_rows
+from dqf.data.transfer import transfer_texts
 from dqf.stages._context import Context
 
-ALTERED_VERSION = 1
-"""Of the way texts are altered; part of the keys of what is computed on them."""
+ALTERED_VERSION, OUTSIDE_VERSION = 1, 1
+"""Of the way texts are altered, or drawn from elsewhere; part of the keys of what is computed on them."""
 
 
 def labelled(context: Context) -> list[int]:
@@ -21,17 +24,23 @@ def labelled(context: Context) -> list[int]:
 
 
 def transfer_set(context: Context) -> Examples:
-    """Return the training rows, hidden labels marked (`hide_labels`), and after them their altered copies."""
-    train, copies = context.task.train, context.config.distillation.altered_copies
-    kept = Examples(train.texts, train.pairs, hide_labels(train, labelled(context)))
-    if not copies:
-        return kept
-    more = altered(train, copies, context.config.task.seed)
-    pairs = None if kept.pairs is None else kept.pairs + (more.pairs or ())
-    return Examples(kept.texts + more.texts, pairs, np.concatenate([kept.labels, more.labels]))
+    """Return the training rows, hidden labels marked (`hide_labels`), after them copies, then texts from elsewhere."""
+    config, train = context.config, context.task.train
+    parts = [Examples(train.texts, train.pairs, hide_labels(train, labelled(context)))]
+    if config.distillation.altered_copies:
+        parts.append(altered(train, config.distillation.altered_copies, config.task.seed))
+    if config.distillation.transfer != "none":
+        parts.append(transfer_texts(config.distillation, context.task, config.task.seed, context.settings))
+    return joined(parts)
 
 
 def transfer_facts(context: Context) -> dict[str, Any]:
-    """Return what decides the altered copies; empty without any, so that keys stay as they were before there were."""
-    copies = context.config.distillation.altered_copies
-    return {"altered": [copies, context.config.task.seed, ALTERED_VERSION]} if copies else {}
+    """Return what decides the texts without a label; empty without any, so that keys stay as they were before."""
+    config, seed = context.config.distillation, context.config.task.seed
+    facts: dict[str, Any] = {}
+    if config.altered_copies:
+        facts["altered"] = [config.altered_copies, seed, ALTERED_VERSION]
+    if config.transfer != "none":
+        found = outside_fingerprint(config.transfer, context.settings)
+        facts["outside"] = [found or config.transfer, config.transfer_rows, seed, OUTSIDE_VERSION]
+    return facts

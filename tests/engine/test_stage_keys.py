@@ -87,6 +87,20 @@ def test_altered_copies_decide_what_is_learnt_from_the_teacher_alone():
     assert compute_teacher_outputs(again, make_teacher(again)).key != outputs.key
 
 
+def test_transfer_texts_decide_what_is_learnt_from_the_teacher_alone():
+    plain, more = context(), context(distillation={"transfer": "glue:mnli"})
+    teacher = make_teacher(more)
+    assert train_student(more, teacher, None).key == train_student(plain, teacher, None).key
+    outputs = compute_teacher_outputs(more, teacher)
+    fewer = context(distillation={"transfer": "glue:mnli", "transfer_rows": 10})
+    other = context(distillation={"transfer": "glue:qqp"})
+    found = [outputs.key, compute_teacher_outputs(fewer, teacher).key, compute_teacher_outputs(other, teacher).key]
+    assert len({OUTPUTS_KEY, *found}) == 4
+    assert train_student(more, teacher, outputs).key not in STUDENT_KEYS["starter:minilm-l6"]
+    unused = context(distillation={"transfer_rows": 10})
+    assert compute_teacher_outputs(unused, teacher).key == OUTPUTS_KEY
+
+
 def test_each_seed_decides_its_own_part():
     teacher, student = keys()
     assert keys(seed=1)[1] != student

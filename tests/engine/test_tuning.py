@@ -144,6 +144,22 @@ def test_hidden_labels_reach_neither_student_and_cost_neither_a_step(make, tiny_
 
 
 @pytest.mark.parametrize("method", ["logit-kd", "feature-kd"])
+def test_transfer_texts_are_learnt_from_in_the_same_number_of_steps(make, tiny_env, method):
+    pd.DataFrame({"text": [f"transfer text {i}" for i in range(40)]}).to_csv(tiny_env / "own.csv", index=False)
+
+    def distilled(**distillation):
+        context = make(distillation={"method": method, **distillation})
+        teacher = make_teacher(context)
+        outputs, features = compute_teacher_outputs(context, teacher), compute_teacher_features(context, teacher)
+        assert outputs.metrics["rows"] == len(context.task.train) + (30 if distillation else 0)
+        return train_student(context, teacher, outputs, features)
+
+    plain, more = distilled(), distilled(transfer=f"file:{tiny_env / 'own.csv'}", transfer_rows=30)
+    assert more.metrics["steps"] == plain.metrics["steps"]
+    assert more.metrics["loss"] != plain.metrics["loss"]
+
+
+@pytest.mark.parametrize("method", ["logit-kd", "feature-kd"])
 def test_altered_copies_are_learnt_from_in_the_same_number_of_steps(make, method):
     def distilled(copies):
         context = make(distillation={"method": method, "altered_copies": copies})

@@ -98,6 +98,27 @@ def test_altered_copies_are_scored_once_more_each_and_train_no_longer(root):
     assert two.parts[TEACHER] > none.parts[TEACHER]
 
 
+def test_transfer_texts_are_scored_and_train_no_longer(root):
+    def found(**distillation):
+        config = RunConfig.from_dict(tiny_config(root, distillation=distillation))
+        return estimate(config, load_settings(root / "results"))
+
+    none, some = found(), found(transfer="c4", transfer_rows=1000)
+    assert {name for name in none.parts if none.parts[name] != some.parts[name]} == {TEACHER}
+
+
+def test_transfer_texts_are_looked_at_before_a_run(root):
+    own = root / "own.csv"
+    own.write_text("body\nsome text\n")
+    found = errors(root, distillation={"transfer": f"file:{own}"})
+    assert "the column 'text'" in found.pop("distillation.transfer")
+    assert found == {}
+    own.write_text("text\nsome text\n")
+    assert errors(root, distillation={"transfer": f"file:{own}"}) == {}
+    pairs = {"text_pair_column": "text"}
+    assert "must have two" in errors(root, distillation={"transfer": "c4"}, task=pairs)["distillation.transfer"]
+
+
 def test_tuning_of_outputs_takes_time_to_quantize_and_memory_as_training_does(root):
     def found(**quantization):
         config = tiny_config(root, teacher={"batch_size": 1}, quantization={"bits": [2], **quantization})

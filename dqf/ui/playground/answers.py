@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dqf.data.catalog import glue_task
+from dqf.data import catalog
 from dqf.serving.manager import Answer
 from dqf.ui import format as fmt
 
@@ -204,11 +204,7 @@ def takes_pairs(config: Mapping[str, Any]) -> bool:
     task = config.get("task")
     if not isinstance(task, Mapping):
         return False
-    source = str(task.get("source", ""))
-    if source.startswith("glue:"):
-        glue = glue_task(source.removeprefix("glue:"))
-        return glue is not None and glue.pair is not None
-    return bool(task.get("text_pair_column"))
+    return catalog.takes_pairs(str(task.get("source", "")), str(task.get("text_pair_column") or ""))
 
 
 def disagreeing(predictions: Sequence[Array]) -> list[int]:

@@ -1,0 +1,106 @@
+"""Texts from outside the task: a sample of C4, the training rows of a GLUE task, or the user's own file.
+
+Quantizers are calibrated on them, and a teacher scores them for Student-KD. Labels are never looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dqf.artifacts import sha256_of
+from dqf.data.glue import training_texts
+from dqf.data.table import read_table, table_path
+from dqf.data.tasks import Examples, Task
+from dqf.errors import UserError
+from dqf.settings import Settings
+
+TEXT_COLUMN, PAIR_COLUMN = "text", "pair"
+C4_FOLDERS = ("c4-sample", "allenai/c4", "c4")
+C4, GLUE, FILE = "c4", "glue:", "file:"
+
+
+def outside_texts(source: str, settings: Settings) -> Examples:
+    """Return the texts of `c4`, `glue:NAME` or `file:PATH`, with second texts where there are some; labels are zeros.
+
+    Raises:
+        UserError: the source is not to be had, or holds no text.
+    """
+    if source == C4:
+        return _examples(_c4(settings))
+    if source.startswith(GLUE):
+        found = training_texts(source.removeprefix(GLUE), settings)
+        return _examples(found.texts, found.pairs)
+    return own_texts(source, settings)
+
+
+def own_texts(source: str, settings: Settings) -> Examples:
+    """Return the texts of `file:PATH`: the column `text` of a CSV, JSONL or parquet file, and `pair` if it has one.
+
+    Raises:
+        UserError: no such file, no such column, or no text in it.
+    """
+    path = table_path(source.removeprefix(FILE), settings)
+    frame = read_table(path)
+    if TEXT_COLUMN not in frame.columns:
+        known = ", ".join(str(name) for name in frame.columns[:8])
+        raise UserError(f"a file of texts must have the column {TEXT_COLUMN!r}: {path.name} has {known}.")
+    return _of_frame(frame, path.name)
+
+
+def outside_fingerprint(source: str, settings: Settings) -> str:
+    """Return the SHA-256 of an own file; empty for sources that a config names for good."""
+    return sha256_of(table_path(source.removeprefix(FILE), settings)) if source.startswith(FILE) else ""
+
+
+def without_reported(examples: Examples, task: Task) -> Examples:
+    """Return the rows none of whose texts stands in a reported row: those must not be seen before they are scored.
+
+    Raises:
+        UserError: no row is left.
+    """
+    reported: set[str] = set()
+    for part in (task.evaluation, *task.extra.values()):
+        reported.update(part.texts, part.pairs or ())
+    seconds = examples.pairs or examples.texts
+    rows = [row for row, texts in enumerate(zip(examples.texts, seconds, strict=True)) if reported.isdisjoint(texts)]
+    if not rows:
+        raise UserError("texts besides the reported ones are needed: all that the source holds are reported.")
+    return examples.take(rows)
+
+
+def _c4(settings: Settings) -> tuple[str, ...]:
+    for root in settings.data_dirs:
+        for name in C4_FOLDERS:
+            files = sorted((root / name).glob("train*.parquet"))
+            if files:
+                return _of_frame(pd.read_parquet(files[0]), _shown(files[0])).texts
+    import datasets
+
+    try:
+        stream = datasets.load_dataset("allenai/c4", "en", split="train", streaming=True)
+        return tuple(row["text"] for row in stream.take(2000))
+    except Exception as error:
+        raise UserError(
+            f"C4 needs a data folder or the hub: neither has it ({type(error).__name__}); set `DQF_DATA_DIR` to a "
+            "folder that holds c4-sample/train.parquet, or take texts from elsewhere."
+        ) from error
+
+
+def _of_frame(frame: pd.DataFrame, name: str) -> Examples:
+    columns = [column for column in (TEXT_COLUMN, PAIR_COLUMN) if column in frame.columns]
+    texts = frame[columns].dropna().astype(str)
+    texts = texts[(texts.apply(lambda column: column.str.strip()) != "").all(axis=1)]
+    if not len(texts):
+        raise UserError(f"a file of texts must hold text: {name} has none in its column {columns[-1]!r}.")
+    return _examples(*(tuple(texts[column]) for column in columns))
+
+
+def _examples(texts: tuple[str, ...], pairs: tuple[str, ...] | None = None) -> Examples:
+    return Examples(texts, pairs, np.zeros(len(texts), dtype=np.int64))
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
