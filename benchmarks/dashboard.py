@@ -7,7 +7,8 @@ them in and every query, `browser` starts the app over them and times pages and 
 and the memory of the web process, while another process keeps one core busy as a training would. A page is
 there when its script has ended and its parts are drawn; switches and filters are timed by the browser's clock,
 from the click to then. Somebody who comes looks at the first page for some seconds (`READING_S`) before going
-on. Figures go to benchmarks/results/dashboard.json.
+on; who was here before has the code of the pages in the browser's cache (`returning`). Figures go to
+benchmarks/results/dashboard.json.
 """
 
 from __future__ import annotations
@@ -133,6 +134,12 @@ def browser(work: Path) -> None:
                 first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
             record("first_page_warm_p50", statistics.median(first), "s", 2, len(first), "browser")
             time.sleep(READING_S)
+            again = []
+            for _ in range(3):
+                tab = page.context.new_page()
+                again.append(_timed(lambda tab=tab: (tab.goto(address), _ready(tab))))
+                tab.close()
+            record("first_page_returning_p50", statistics.median(again), "s", 2, len(again), "browser")
             _switches(page)
             _filters(page, address)
             _sessions(chrome, address)
