@@ -106,6 +106,28 @@ def test_advanced_settings_keep_what_was_set_while_they_are_closed(open_page, se
     assert (config["seed"], config["teacher"]["epochs"], config["measurement"]["latency_samples"]) == (4, 0.5, 77)
 
 
+def test_sources_of_texts_and_runtimes_are_offered_by_name(open_page, settings):
+    app = open_page("launch", ADVANCED)
+    transfer = app.selectbox(key="launch.distillation.transfer")
+    assert transfer.value == "none"
+    assert "Training rows of mnli" in transfer.options
+    transfer.set_value("c4")
+    app.selectbox(key="launch.measurement.shared_runtime").set_value("openvino-fp32").run()
+    assert not app.exception
+    app.button(key="launch_button").click().run()
+    config = protocol.read_json(protocol.list_runs(settings.runs_dir)[0] / "config.json")
+    found = (config["distillation"]["transfer"], config["measurement"]["shared_runtime"])
+    assert found == ("c4", "openvino-fp32")
+
+
+def test_a_file_of_texts_can_be_typed(open_page):
+    typed = {"launch_preset": "starter", "launch.quantization.calibration": "file:/nowhere.csv"}
+    app = open_page("launch", ADVANCED | typed)
+    assert not app.exception
+    assert app.selectbox(key="launch.quantization.calibration").value == "file:/nowhere.csv"
+    assert any("nowhere.csv" in text.value for text in app.text)
+
+
 def test_closed_advanced_settings_open_when_one_of_them_is_wrong(open_page):
     app = open_page("launch", {"launch_preset": "starter", "launch.teacher.epochs": 0.0})
     assert not app.exception

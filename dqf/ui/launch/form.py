@@ -32,7 +32,12 @@ SECTIONS: dict[str, type] = {
     "quantization": QuantizationConfig,
     "measurement": MeasurementConfig,
 }
-METHODS = {"distillation.method": "distiller", "quantization.quantizer": "quantizer", "measurement.runtime": "runtime"}
+METHODS = {"distillation.method": "distiller", "quantization.quantizer": "quantizer"}
+RUNTIMES = {
+    "measurement.runtime": {"auto": "Automatic: the fastest faithful one"},
+    "measurement.shared_runtime": {"none": "None"},
+}
+"""Settings that name a runtime, and what each may name besides."""
 PRESET_KEY = "launch_preset"
 ADVANCED_KEY = "launch_advanced"
 OPEN_ADVANCED = "open_launch_advanced"
@@ -179,7 +184,7 @@ def _advanced(form: Form, shown: bool) -> None:
 def _method_options(form: Form, section: str) -> list[FormField]:
     """Return the settings of the method chosen in a section, none where there is none."""
     for path, kind in METHODS.items():
-        if path.startswith(f"{section}.") and kind != "runtime":
+        if path.startswith(f"{section}."):
             chosen = form.values.get(section, {}).get(path.removeprefix(f"{section}."))
             if chosen in registry.names(kind):
                 return list(fields_of(registry.get(kind, chosen).config, f"{section}.options"))
@@ -194,10 +199,11 @@ def _fields(form: Form, fields: list[FormField], per_row: int = 2) -> None:
 
 
 def _widget_for(path: str) -> Callable[[FormField], Any] | None:
-    """Return the widget of a method's name: what is registered, by title."""
-    kind = METHODS.get(path)
+    """Return the widget of a setting that names something registered, by title, or a source of texts; else None."""
+    if path in sources.TEXT_SOURCES:
+        return sources.text_source_widget(path)
+    kind = "runtime" if path in RUNTIMES else METHODS.get(path)
     if kind is None:
         return None
-    titles = {entry.name: entry.title for entry in registry.entries(kind)}
-    names = [*(("auto",) if kind == "runtime" else ()), *titles]
-    return options_widget(names, lambda name: titles.get(name, "Automatic: the fastest faithful one"))
+    titles = RUNTIMES.get(path, {}) | {entry.name: entry.title for entry in registry.entries(kind)}
+    return options_widget(list(titles), lambda name: titles.get(name, name))

@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from dqf import preflight
-from dqf.data.catalog import TABLE_SUFFIXES, task_choices
+from dqf.data.catalog import BBC, TABLE_SUFFIXES, task_choices
 from dqf.errors import UserError
 from dqf.models.catalog import STARTERS, TEACHER_LAYERS
 from dqf.settings import Settings
@@ -21,6 +23,13 @@ OWN_FILE = "file:"
 MODEL_TITLES = {f"starter:{one.name}": one.title for one in STARTERS}
 STUDENT_TITLES = {**MODEL_TITLES, TEACHER_LAYERS: "Layers of the teacher"}
 TASK_TITLES = dict(task_choices())
+TEXT_SOURCES = {
+    "distillation.transfer": {"none": "None", "c4": "A sample of C4"}
+    | {source: f"Training rows of {source.removeprefix('glue:')}" for source in TASK_TITLES if source != BBC},
+    "quantization.calibration": {"training": "The task's training rows", "c4": "A sample of C4"},
+}
+"""Settings that take texts from somewhere: the sources known by name, by title."""
+TEXT_PLACEHOLDER = "Choose, or type file:PATH"
 MODEL_PLACEHOLDER = "Choose, or type org/name or ./folder"
 
 
@@ -28,6 +37,12 @@ def model_field(form: Form, one: FormField, titles: dict[str, str]) -> str:
     """Render a teacher or student: a starter, or any hub id or folder that is typed."""
     widget = free_widget(list(titles), lambda source: titles.get(source, source), MODEL_PLACEHOLDER)
     return str(render(form, one, widget))
+
+
+def text_source_widget(path: str) -> Callable[[FormField], Any]:
+    """Return the widget of a source of texts: one known by name, or a file that is typed."""
+    titles = TEXT_SOURCES[path]
+    return free_widget(list(titles), lambda source: titles.get(source, source), TEXT_PLACEHOLDER)
 
 
 def task_field(form: Form, one: FormField, settings: Settings) -> str:
