@@ -1,13 +1,14 @@
 """The dashboard at 10 000 variants in 2 000 runs, in a real browser.
 
-    python benchmarks/dashboard.py [fill | store | browser | all] [--work DIR] [--runs 2000]
+    python benchmarks/dashboard.py [fill | store | browser | bare | all] [--work DIR] [--runs 2000]
 
 `fill` writes made-up run directories (figures of the test support, never shown elsewhere), `store` times taking
 them in and every query, `browser` starts the app over them and times pages and filters, eight sessions at once
 and the memory of the web process, while another process keeps one core busy as a training would. A page is
 there when its script has ended and its parts are drawn; switches and filters are timed by the browser's clock,
 from the click to then. Somebody who comes looks at the first page for some seconds (`READING_S`) before going
-on; who was here before has the code of the pages in the browser's cache (`returning`). Figures go to
+on; who was here before has the code of the pages in the browser's cache (`returning`). `bare` times an app with
+nothing in it: what of those times is Streamlit's and the browser's. Figures go to
 benchmarks/results/dashboard.json.
 """
 
@@ -23,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,17 +107,43 @@ def store(work: Path) -> None:
 def browser(work: Path) -> None:
     """Time pages, filters and sessions in a real browser."""
     import psutil
+
+    with _served(ROOT, work) as (server, address, chrome):
+        page = chrome.new_context().new_page()
+        page.goto(address)  # the first visit of all warms the server up
+        _ready(page)
+        first = []
+        for _ in range(3):
+            page.context.close()
+            page = chrome.new_context().new_page()
+            first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
+        record("first_page_warm_p50", statistics.median(first), "s", 2, len(first), "browser")
+        time.sleep(READING_S)
+        again = []
+        for _ in range(3):
+            tab = page.context.new_page()
+            again.append(_timed(lambda tab=tab: (tab.goto(address), _ready(tab))))
+            tab.close()
+        record("first_page_returning_p50", statistics.median(again), "s", 2, len(again), "browser")
+        _switches(page)
+        _filters(page, address)
+        _sessions(chrome, address)
+        record("web_process_memory", psutil.Process(server.pid).memory_info().rss / 1e6, "MB", 600, 1, "browser")
+
+
+@contextmanager
+def _served(folder: Path, work: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, Any]]:
+    """Serve the `app.py` of a folder beside a process that keeps one core busy; yield server, address and browser."""
     from playwright.sync_api import sync_playwright
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "DQF_RESULTS_DIR": str(work / "results"), "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env=environment,
+        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true", "--server.port", str(port)],
+        cwd=folder,
+        env={**os.environ, "DQF_RESULTS_DIR": str(work / "results"), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -123,32 +152,50 @@ def browser(work: Path) -> None:
         with sync_playwright() as playwright:
             chromium = shutil.which("chromium") or shutil.which("chromium-browser")
             chrome = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            page = chrome.new_context().new_page()
             _wait_for(address)
-            page.goto(address)  # the first visit of all warms the server up
-            _ready(page)
-            first = []
-            for _ in range(3):
-                page.context.close()
-                page = chrome.new_context().new_page()
-                first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
-            record("first_page_warm_p50", statistics.median(first), "s", 2, len(first), "browser")
-            time.sleep(READING_S)
-            again = []
-            for _ in range(3):
-                tab = page.context.new_page()
-                again.append(_timed(lambda tab=tab: (tab.goto(address), _ready(tab))))
-                tab.close()
-            record("first_page_returning_p50", statistics.median(again), "s", 2, len(again), "browser")
-            _switches(page)
-            _filters(page, address)
-            _sessions(chrome, address)
+            yield server, address, chrome
             chrome.close()
-        record("web_process_memory", psutil.Process(server.pid).memory_info().rss / 1e6, "MB", 600, 1, "browser")
     finally:
         for process in (server, busy):
             process.kill()
             process.wait()
+
+
+BARE = {
+    "text": "st.title('Text')\nst.write('one line')",
+    "chart": """import pandas as pd, plotly.graph_objects as go
+st.title('Chart')
+st.plotly_chart(go.Figure(go.Scatter(x=list(range(12)), y=list(range(12)), mode='markers')))
+st.dataframe(pd.DataFrame({'x': range(12), 'y': range(12)}))""",
+}
+"""Pages of an app with nothing in it: what of the times is Streamlit's and the browser's on this machine."""
+
+
+def bare(work: Path) -> None:
+    """Time first page and switches of an app of two pages, one line of text and a chart with a table of 12 points."""
+    folder = work / "bare"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, code in BARE.items():
+        (folder / f"{name}.py").write_text(f"import streamlit as st\n{code}\n")
+    pages = ", ".join(f"st.Page('{name}.py', title='{name.capitalize()}')" for name in BARE)
+    (folder / "app.py").write_text(
+        f"import streamlit as st\nst.set_page_config(layout='wide')\nst.navigation([{pages}], position='top').run()\n"
+    )
+    with _served(folder, work) as (_, address, chrome):
+        first, switches = [], {name: [] for name in BARE}
+        for _ in range(3):
+            page = chrome.new_context().new_page()
+            first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
+            time.sleep(READING_S)
+            for _ in range(5):
+                for name in reversed(BARE):
+                    link = page.get_by_role("link", name=name.capitalize(), exact=True).first
+                    switches[name].append(_clicked(page, link, name.capitalize()))
+            page.context.close()
+    record("bare_first_page_p50", statistics.median(first), "s", None, len(first), "bare")
+    for name, times in switches.items():
+        print(f"  to {name}: {[round(one) for one in times]} ms", flush=True)
+        record(f"bare_switch_to_{name}_p50", statistics.median(times), "ms", None, len(times), "bare")
 
 
 def _switches(page: Any) -> None:
@@ -249,7 +296,7 @@ def record(name: str, value: float, unit: str, target: float | None, n: int, par
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", default="all", choices=("fill", "store", "browser", "all"))
+    parser.add_argument("part", nargs="?", default="all", choices=("fill", "store", "browser", "bare", "all"))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "dqf-dashboard-benchmark")
     parser.add_argument("--runs", type=int, default=2000)
     arguments = parser.parse_args()
@@ -259,6 +306,8 @@ def main() -> None:
         store(arguments.work)
     if arguments.part in ("browser", "all"):
         browser(arguments.work)
+    if arguments.part in ("bare", "all"):
+        bare(arguments.work)
 
 
 if __name__ == "__main__":
