@@ -41,9 +41,10 @@ def test_every_page_loads(page: Page, request, path, title, filling):
     expect(page).to_have_title(re.compile("DQF Studio|" + title))
 
 
-def test_code_of_charts_and_tables_is_there_before_a_page_needs_it(page: Page, filled_app):
-    """Of every element, and on the first page, which shows neither; the browser would tell of a refused script."""
-    open_page(page, filled_app, "")
+@pytest.mark.parametrize("path", ["", "launch"])
+def test_code_of_charts_and_tables_is_there_before_a_page_needs_it(page: Page, filled_app, path):
+    """Of every element, wherever one comes in; the browser would tell of a refused script."""
+    open_page(page, filled_app, path)
     page.wait_for_function(
         "names => names.every(name => performance.getEntriesByName(location.origin + '/static/js/' + name).length)",
         arg=chunks(),

@@ -8,6 +8,7 @@ import pytest
 import streamlit as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -46,6 +47,15 @@ def test_a_page_gets_one_script_that_the_app_serves(served):
     assert script.status_code == 200
     assert script.headers["content-type"].startswith("text/javascript")
     assert all(f"/static/js/{name}" in tag for name in ahead.chunks())
+
+
+def test_a_page_that_would_be_compressed_gets_it_too():
+    routes = [Route("/", lambda _request: HTMLResponse(PAGE))]
+    app = TestClient(Starlette(routes=routes, middleware=[Middleware(ahead.Ahead), Middleware(GZipMiddleware, 0)]))
+    page = app.get("/", headers={"Accept": "text/html,*/*;q=0.8", "Accept-Encoding": "gzip"})
+    assert "data-chunks" in page.text
+    other = app.get("/", headers={"Accept": "*/*", "Accept-Encoding": "gzip"})
+    assert other.headers["content-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("path", ["/text", "/wrong", "/ahead.js"])

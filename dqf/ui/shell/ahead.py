@@ -63,6 +63,9 @@ class Ahead:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
+        if "text/html" in Headers(scope=scope).get("accept", ""):  # a page: one that is compressed cannot be added to
+            plain = [(name, value) for name, value in scope["headers"] if name.lower() != b"accept-encoding"]
+            scope = {**scope, "headers": plain}
         held: Message | None = None
         body = b""
 
