@@ -109,6 +109,12 @@ def metric_row(figures: Sequence[Figure]) -> None:
             st.caption("  \n".join(part for part in (figure.interval, figure.note) if part))
 
 
+def scrolling_code(text: str, language: str | None, height: int) -> None:
+    """Render text that scrolls within a height in pixels; with its button inside, so that keys reach and scroll it."""
+    with st.container(height=height):
+        st.code(text, language=language, wrap_lines=True)
+
+
 def table_height(rows: int, most: int = 16) -> int:
     """Return the pixels a table of so many rows takes.
 

@@ -98,7 +98,7 @@ def _item(studio: Studio, item: Item, found: list[Item], name: str) -> None:
                     on_click="ignore",
                     key=f"shelf_card_file_{key}",
                 )
-                st.code(text, language="markdown", height=360, wrap_lines=True)
+                components.scrolling_code(text, "markdown", 360)
 
 
 def _confirm(studio: Studio, item: Item, found: list[Item], key: str) -> None:

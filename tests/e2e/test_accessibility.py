@@ -26,6 +26,10 @@ PATHS = (
     "compare?pick={picks}",
     "findings",
     "findings?study=heat",
+    "scenarios",
+    "playground",
+    "reports",
+    "shelf",
     "sql",
     "sql?sql={sql}",
 )
@@ -77,6 +81,10 @@ def test_no_violation_of_ours(page: Page, studio, path, scheme):
         settle(page)
         expect(page.get_by_test_id("stDataFrame").locator("visible=true").first).to_be_visible(timeout=60_000)
     settle(page)
+    closed = page.locator("[data-testid=stExpander] details:not([open]) > summary")
+    while closed.count():
+        closed.first.click()
+        settle(page)
     background = page.get_by_test_id("stApp").evaluate("app => getComputedStyle(app).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", background))) < 100) == (scheme == "dark")
     assert violations(page) == []

@@ -35,7 +35,7 @@ def show(study: Study, part: Part) -> None:
     with st.expander("Settings and environment", icon=":material/settings:"):
         st.json({"plan": study.facts.get("plan"), "environments": study.facts.get("environments")}, expanded=1)
     with st.expander("Make it again, check it", icon=":material/terminal:"):
-        st.code(commands(study), language="sh")
+        st.code(commands(study), language=None)
         st.caption(
             "The first command runs what is missing and analyses it; the second computes every figure again from the "
             "predictions and times beside it and names each value that differs."

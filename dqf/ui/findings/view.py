@@ -86,7 +86,7 @@ def nothing_yet() -> None:
         lambda: navigation.LAUNCH.link("Set up a single launch"),
     )
     st.caption("Studies are started from the command line; the reference study covers all nine GLUE tasks:")
-    st.code("python -m dqf study reference", language="sh")
+    st.code("python -m dqf study reference", language=None)
     st.subheader("The paper's Table 1", anchor=False)
     published = tables.table_1({"variants": []})
     st.dataframe(published, hide_index=True, alt="The paper's published, simulated figures")

@@ -150,7 +150,7 @@ def say_what_is_missing(bench: Bench) -> None:
             icon=":material/info:",
         )
         config = run_dir / "config.json"
-        st.code(f"python -m dqf run --config {shlex.quote(_short(config))}", language="bash")
+        st.code(f"python -m dqf run --config {shlex.quote(_short(config))}", language=None)
         navigation.RUNS.link("Open the run, to run it again", query={"run": bench.run_id})
 
 

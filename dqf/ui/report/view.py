@@ -83,5 +83,5 @@ def preview(report: Report) -> None:
             st.dataframe(
                 pd.DataFrame(run.facts, columns=["What", "Value"]), hide_index=True, alt=f"Facts of run {run.run_id}"
             )
-            st.code(run.command, language="bash")
+            st.code(run.command, language=None)
     st.caption(f"Made {fmt.moment(report.created)} UTC; the address of this page makes the same report again.")

@@ -79,7 +79,10 @@ def _work_part(run_dir: Path) -> None:
             st.text("\n".join(view.messages[-8:]))
     log = tail_log(run_dir, LOG_LINES)
     with st.expander("Log", icon=":material/terminal:", expanded=view.state == protocol.FAILED):
-        st.code(log or "The worker has written nothing yet.", language=None, height=260 if log else None)
+        if log:
+            components.scrolling_code(log, None, 260)
+        else:
+            st.text("The worker has written nothing yet.")
 
 
 def _summary(view: RunView) -> None:
@@ -210,5 +213,5 @@ def _config(view: RunView) -> None:
         on_click="ignore",
     )
     st.caption("Run it from the command line:")
-    st.code(f"python -m dqf run --config {view.run_id}-config.json", language="bash")
+    st.code(f"python -m dqf run --config {view.run_id}-config.json", language=None)
     st.code(text, language="json", wrap_lines=True)

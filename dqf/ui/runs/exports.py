@@ -85,7 +85,7 @@ def _missing() -> None:
     lacking = sorted({package for entry in registry.entries("exporter") for package in missing_packages(entry)})
     if lacking:
         st.caption(f"Not installed yet: {', '.join(lacking)}. Formats that are verified by them need this first:")
-        st.code(INSTALL, language="bash")
+        st.code(INSTALL, language=None)
 
 
 def _own(place: Place, artifact: Artifact) -> None:
@@ -168,7 +168,7 @@ def _made(place: Place, entry: Entry, made: ExportResult) -> None:
             key=_key("card", place, entry),
         )
     with st.expander("Model card", icon=":material/description:"):
-        st.code(card, language="markdown", height=360, wrap_lines=True)
+        components.scrolling_code(card, "markdown", 360)
 
 
 def _progress(studio: Studio, place: Place, entry: Entry, job: Job) -> None:
@@ -194,7 +194,7 @@ def _ended(place: Place, entry: Entry, job: Job) -> None:
         log = tail_log(place.job(entry.name))
         if log:
             with st.expander("Log", icon=":material/terminal:"):
-                st.code(log, language=None, height=200)
+                components.scrolling_code(log, None, 200)
     elif job.view.state == protocol.CANCELLED:
         st.caption("The last attempt was cancelled; nothing of it was kept.")
 
