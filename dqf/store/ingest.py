@@ -293,12 +293,34 @@ def _variant_rows(run_id: str, result: Mapping[str, Any]) -> tuple[list[dict[str
             }
         )
         row["runtime_candidates_json"] = json.dumps(_list(variant.get("runtime_candidates")))
-        variants[variant_id] = row
-        for number, (task, score) in enumerate(_part(variant, "tasks").items()):
-            if isinstance(score, Mapping):
-                values = {name: _typed(score.get(name), kind) for name, kind in _SCORE_COLUMNS.items()}
-                scores.append({**key, "position": number, "task": str(task), **values})
+        own = [
+            {
+                **key,
+                "position": number,
+                "task": str(task),
+                **{name: _typed(score.get(name), kind) for name, kind in _SCORE_COLUMNS.items()},
+            }
+            for number, (task, score) in enumerate(_part(variant, "tasks").items())
+            if isinstance(score, Mapping)
+        ]
+        variants[variant_id] = {**row, **_first_task(own)}
+        scores += own
     return list(variants.values()), scores
+
+
+def _first_task(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the first task of a variant says; the score's interval only where there is no other task."""
+    counted = [score for score in scores if not score["extra"]]
+    first: Mapping[str, Any] = counted[0] if counted else {}
+    alone: Mapping[str, Any] = first if len(counted) == 1 else {}
+    return {
+        "first_task": first.get("task"),
+        "first_metric": first.get("metric"),
+        "first_n": first.get("n"),
+        "tasks_n": len(counted) or None,
+        "score_ci95_low": alone.get("ci95_low"),
+        "score_ci95_high": alone.get("ci95_high"),
+    }
 
 
 def _stage_rows(view: RunView, result: Any) -> list[dict[str, Any]]:

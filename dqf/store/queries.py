@@ -42,18 +42,11 @@ def variants(store: Store) -> pd.DataFrame:
     """
     return _frame(
         store,
-        """WITH first_task AS (
-               SELECT run_id, variant_id, arg_min(task, position) AS task, arg_min(metric, position) AS metric,
-                      arg_min(n, position) AS n, count(*) AS tasks_n,
-                      arg_min(ci95_low, position) AS low, arg_min(ci95_high, position) AS high
-               FROM scores WHERE extra IS NOT TRUE GROUP BY run_id, variant_id)
-           SELECT variants.* EXCLUDE (position, runtime_candidates_json), runs.created, runs.teacher, runs.student,
-                  runs.quantizer AS quantizer_config, runs.seed, runs.reference, runs.run_dir,
-                  runs.hardware, runs.threads, runs.baseline_runtime,
-                  coalesce(first_task.task, runs.task) AS task, first_task.metric, first_task.n, first_task.tasks_n,
-                  CASE WHEN tasks_n = 1 THEN low END AS score_ci95_low,
-                  CASE WHEN tasks_n = 1 THEN high END AS score_ci95_high
-           FROM variants JOIN runs USING (run_id) LEFT JOIN first_task USING (run_id, variant_id)
+        """SELECT variants.* EXCLUDE (position, runtime_candidates_json, first_task, first_metric, first_n),
+                  runs.created, runs.teacher, runs.student, runs.quantizer AS quantizer_config, runs.seed,
+                  runs.reference, runs.run_dir, runs.hardware, runs.threads, runs.baseline_runtime,
+                  coalesce(first_task, runs.task) AS task, first_metric AS metric, first_n AS n
+           FROM variants JOIN runs USING (run_id)
            ORDER BY runs.created DESC, run_id DESC, variants.position""",
     )
 

@@ -24,7 +24,8 @@ _SQL = {
     "runs": """SELECT run_id, state, created, finished, preset, task, teacher, student, quantizer, bits, seed,
                       hardware, threads, baseline_runtime, reference, error, config_json, environment_json
                FROM runs ORDER BY created DESC""",
-    "variants": """SELECT variants.* EXCLUDE (position, artifact, receipt, predictions), runs.task, runs.seed
+    "variants": """SELECT variants.* EXCLUDE (position, artifact, receipt, predictions, first_task, first_metric,
+                                     first_n), runs.task, runs.seed
                    FROM variants JOIN runs USING (run_id) ORDER BY runs.created DESC, run_id, variants.position""",
     "scores": """SELECT scores.* EXCLUDE (position), variants.variant, variants.bits
                  FROM scores JOIN variants USING (run_id, variant_id) ORDER BY run_id, variants.position""",
@@ -91,6 +92,8 @@ MEANINGS = {
     "runtime": "that scored and timed it",
     "runtime_candidates_json": "all runtimes tried, with timings",
     "score": "mean of the tasks' primary metrics",
+    "score_ci95_high": "upper end, where there is one task",
+    "score_ci95_low": "lower end, where there is one task",
     "seconds": "wall clock",
     "seed": "of training and sampling",
     "shared_runtime": "one for all variants, timed besides",
@@ -107,6 +110,7 @@ MEANINGS = {
     "symmetric": "whether zero points are fixed",
     "task": "short name of the data",
     "teacher": "model id or path",
+    "tasks_n": "tasks that the score is the mean of",
     "threads": "that models computed with",
     "throughput_batch": "examples per batch of throughput_per_s",
     "throughput_n": "timed batches",
