@@ -130,5 +130,5 @@ def newest_run_with_variants(frame: pd.DataFrame, own_first: bool = True) -> pd.
     own = ~frame["reference"].fillna(False).to_numpy(dtype=bool)
     wanted = own if own_first and own.any() else np.ones(len(frame), dtype=bool)
     run_id = frame["run_id"].iloc[int(wanted.argmax())]
-    newest: pd.DataFrame = frame[wanted & (frame["run_id"] == run_id).to_numpy()]
-    return newest
+    rows = np.flatnonzero(wanted & (frame["run_id"] == run_id).to_numpy(dtype=bool))
+    return frame.iloc[rows[0] : rows[-1] + 1]  # a run's variants stand together; a slice copies none of the columns

@@ -6,11 +6,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dqf.ui import basket, frames, variant_table
+from dqf.ui import basket, components, frames, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
 from dqf.ui.charts import CONFIG
 from dqf.ui.frames import Filters
+from dqf.ui.frontier import budget_view
 from dqf.ui.frontier.budgets import Budget, Choice, limit_on
 from dqf.ui.frontier.chart import MOST_BUBBLES, frontier, frontier_3d
 from dqf.ui.shell import navigation
@@ -25,6 +26,39 @@ def axis_controls() -> tuple[Axis, Axis]:
     x = st.segmented_control("Cost", list(COSTS), default="Size", key="x", bind="query-params", required=True)
     y = st.segmented_control("Quality", list(QUALITIES), default="Score", key="y", bind="query-params", required=True)
     return COSTS[x or "Size"], QUALITIES[y or "Score"]
+
+
+@st.fragment
+def explore(studio: Studio, axes: tuple[Axis, Axis]) -> None:
+    """Render limits, filters, answer, chart and table; a change among them runs this again and not the whole page."""
+    x, y = axes
+    variants = studio.variants()
+    answer = st.container()
+    left, right = st.columns((2, 5), gap="medium")
+    with left:
+        budget = budget_view.sliders(variants)
+        filters = filter_controls(variants)
+    shown = filters.apply(variants)
+    if shown.empty:
+        with right:
+            components.empty_state(":material/filter_alt_off:", "No variant passes these filters; clear one of them.")
+        return
+    with answer:
+        choice = budget_view.answer(shown, x, budget)
+    chosen: list[str] = []
+    with right:
+        bar = st.container()
+        flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
+        if flat.open:
+            with flat:
+                chosen = chart(studio, filters, shown, axes, budget, choice)
+                caveats(shown, x, y, budget)
+        if space.open:
+            with space:
+                chart_3d(shown, y)
+    chosen = list(dict.fromkeys((*chosen, *table(studio, shown))))
+    with bar:
+        basket_bar(chosen)
 
 
 def filter_controls(variants: pd.DataFrame) -> Filters:
