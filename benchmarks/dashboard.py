@@ -165,14 +165,15 @@ BARE = {
     "text": "st.title('Text')\nst.write('one line')",
     "chart": """import pandas as pd, plotly.graph_objects as go
 st.title('Chart')
-st.plotly_chart(go.Figure(go.Scatter(x=list(range(12)), y=list(range(12)), mode='markers')))
-st.dataframe(pd.DataFrame({'x': range(12), 'y': range(12)}))""",
+n = len(st.pills('Points', ['one', 'two', 'three'], selection_mode='multi')) + 12
+st.plotly_chart(go.Figure(go.Scatter(x=list(range(n)), y=list(range(n)), mode='markers')))
+st.dataframe(pd.DataFrame({'x': range(n), 'y': range(n)}))""",
 }
 """Pages of an app with nothing in it: what of the times is Streamlit's and the browser's on this machine."""
 
 
 def bare(work: Path) -> None:
-    """Time first page and switches of an app of two pages, one line of text and a chart with a table of 12 points."""
+    """Time an app of two pages, one line of text, and a chart and a table of 12 points or a few more, as chosen."""
     folder = work / "bare"
     folder.mkdir(parents=True, exist_ok=True)
     for name, code in BARE.items():
@@ -182,7 +183,7 @@ def bare(work: Path) -> None:
         f"import streamlit as st\nst.set_page_config(layout='wide')\nst.navigation([{pages}], position='top').run()\n"
     )
     with _served(folder, work) as (_, address, chrome):
-        first, switches = [], {name: [] for name in BARE}
+        first, switches, filters = [], {name: [] for name in BARE}, []
         for _ in range(3):
             page = chrome.new_context().new_page()
             first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
@@ -191,11 +192,17 @@ def bare(work: Path) -> None:
                 for name in reversed(BARE):
                     link = page.get_by_role("link", name=name.capitalize(), exact=True).first
                     switches[name].append(_clicked(page, link, name.capitalize()))
+            _clicked(page, page.get_by_role("link", name="Chart", exact=True).first, "Chart")
+            for name in ("one", "two", "three", "one"):
+                button = page.get_by_role("button", name=name, exact=True).first
+                filters.append(_clicked(page, button, "Chart"))
             page.context.close()
     record("bare_first_page_p50", statistics.median(first), "s", None, len(first), "bare")
     for name, times in switches.items():
         print(f"  to {name}: {[round(one) for one in times]} ms", flush=True)
         record(f"bare_switch_to_{name}_p50", statistics.median(times), "ms", None, len(times), "bare")
+    print(f"  filter: {[round(one) for one in filters]} ms", flush=True)
+    record("bare_filter_change_p50", statistics.median(filters), "ms", None, len(filters), "bare")
 
 
 def _switches(page: Any) -> None:
