@@ -23,6 +23,7 @@ from dqf.ui.studio import Studio
 from dqf.ui.theme import STAGES, STATES
 
 PART_KEY = "part"
+RESULTS, WORK = "Results", "Stages and log"
 REFRESH_S = 1.0
 LOG_LINES = 200
 
@@ -50,12 +51,12 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
     if view.state == protocol.SUCCEEDED:
         variants = studio.variants()
         rows = variants[variants["run_id"] == view.run_id]
-        parts["Results"] = lambda: _results(studio, view, rows)
+        parts[RESULTS] = lambda: _results(studio, view, rows)
         if len(receipt_view.quantized(rows)):
             parts["Receipts"] = lambda: receipt_view.of_run(studio, rows)
         if len(rows):
             parts["Take it elsewhere"] = lambda: export_view.show(studio, view.run_dir, rows)
-    parts["Stages and log"] = lambda: st.fragment(_work_part, run_every=refresh)(view.run_dir)
+    parts[WORK] = lambda: st.fragment(_work_part, run_every=refresh)(view.run_dir)
     parts["Config"] = lambda: _config(view)
     return parts
 
@@ -63,6 +64,8 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
 def _summary_part(run_dir: Path, rendered_state: str) -> None:
     view = read_run(run_dir)
     if view.state != rendered_state:
+        if view.state == protocol.SUCCEEDED and st.session_state.get(PART_KEY) in (None, WORK):
+            st.session_state[PART_KEY] = RESULTS  # or the browser may keep the tab that was the first one until now
         st.rerun()  # buttons, table and results depend on the state
     _summary(view)
 
