@@ -7,8 +7,8 @@ them in and every query, `browser` starts the app over them and times pages and 
 and the memory of the web process, while another process keeps one core busy as a training would. A page is
 there when its script has ended and its parts are drawn; switches and filters are timed by the browser's clock,
 from the click to then. Somebody who comes looks at the first page for some seconds (`READING_S`) before going
-on; who was here before has the code of the pages in the browser's cache (`returning`). `bare` times an app with
-nothing in it: what of those times is Streamlit's and the browser's. Figures go to
+on; who was here before has the code of the pages in the browser's cache (`returning`). `bare` times apps with
+nothing of ours in them (`_bare_apps.py`): what of those times is Streamlit's and the browser's. Figures go to
 benchmarks/results/dashboard.json.
 """
 
@@ -126,7 +126,7 @@ def browser(work: Path) -> None:
             tab.close()
         record("first_page_returning_p50", statistics.median(again), "s", 2, len(again), "browser")
         _switches(page)
-        _filters(page, address)
+        _filters(page, f"{address}/frontier", "filter_change", "browser")
         _sessions(chrome, address)
         record("web_process_memory", psutil.Process(server.pid).memory_info().rss / 1e6, "MB", 600, 1, "browser")
 
@@ -161,35 +161,19 @@ def _served(folder: Path, work: Path) -> Iterator[tuple[subprocess.Popen[bytes],
             process.wait()
 
 
-BARE = {
-    "text": "st.title('Text')\nst.write('one line')",
-    "chart": """import pandas as pd, plotly.graph_objects as go
-st.title('Chart')
-n = len(st.pills('Points', ['one', 'two', 'three'], selection_mode='multi')) + 12
-st.plotly_chart(go.Figure(go.Scatter(x=list(range(n)), y=list(range(n)), mode='markers')))
-st.dataframe(pd.DataFrame({'x': range(n), 'y': range(n)}))""",
-}
-"""Pages of an app with nothing in it: what of the times is Streamlit's and the browser's on this machine."""
-
-
 def bare(work: Path) -> None:
-    """Time an app of two pages, one line of text, and a chart and a table of 12 points or a few more, as chosen."""
-    folder = work / "bare"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, code in BARE.items():
-        (folder / f"{name}.py").write_text(f"import streamlit as st\n{code}\n")
-    pages = ", ".join(f"st.Page('{name}.py', title='{name.capitalize()}')" for name in BARE)
-    (folder / "app.py").write_text(
-        f"import streamlit as st\nst.set_page_config(layout='wide')\nst.navigation([{pages}], position='top').run()\n"
-    )
-    with _served(folder, work) as (_, address, chrome):
-        first, switches, filters = [], {name: [] for name in BARE}, []
+    """Time an app of two pages with next to nothing in them, and one that sends Frontier's parts without computing."""
+    from benchmarks import _bare_apps
+
+    _bare_apps.write_bare(work / "bare")
+    with _served(work / "bare", work) as (_, address, chrome):
+        first, switches, filters = [], {name: [] for name in _bare_apps.PAGES}, []
         for _ in range(3):
             page = chrome.new_context().new_page()
             first.append(_timed(lambda page=page: (page.goto(address), _ready(page))))
             time.sleep(READING_S)
             for _ in range(5):
-                for name in reversed(BARE):
+                for name in reversed(switches):
                     link = page.get_by_role("link", name=name.capitalize(), exact=True).first
                     switches[name].append(_clicked(page, link, name.capitalize()))
             _clicked(page, page.get_by_role("link", name="Chart", exact=True).first, "Chart")
@@ -203,6 +187,9 @@ def bare(work: Path) -> None:
         record(f"bare_switch_to_{name}_p50", statistics.median(times), "ms", None, len(times), "bare")
     print(f"  filter: {[round(one) for one in filters]} ms", flush=True)
     record("bare_filter_change_p50", statistics.median(filters), "ms", None, len(filters), "bare")
+    _bare_apps.write_same_parts(work / "same-parts", work / "results")
+    with _served(work / "same-parts", work) as (_, address, chrome):
+        _filters(chrome.new_context().new_page(), address, "same_parts_filter_change", "bare")
 
 
 def _switches(page: Any) -> None:
@@ -212,19 +199,20 @@ def _switches(page: Any) -> None:
             heading = "DQF Studio" if name == "Overview" else name
             times.append(_clicked(page, page.get_by_role("link", name=name, exact=True).first, heading))
             print(f"  to {name}: {times[-1]:.0f} ms", flush=True)
-    _percentiles("page_switch", times)
+    _percentiles("page_switch", times, "browser")
 
 
-def _filters(page: Any, address: str) -> None:
-    page.goto(f"{address}/frontier")
+def _filters(page: Any, address: str, figure: str, part: str) -> None:
+    page.goto(address)
     _ready(page)
+    time.sleep(READING_S)
     times = []
-    for _ in range(4):
+    for _ in range(8):
         for name in ("Student-DQF", "4-bit", "Student-KD"):
             button = page.get_by_role("button", name=name, exact=True).first
             times.append(_clicked(page, button, "Frontier"))
             print(f"  filter {name}: {times[-1]:.0f} ms", flush=True)
-    _percentiles("filter_change", times)
+    _percentiles(figure, times, part)
 
 
 def _sessions(chrome: Any, address: str) -> None:
@@ -250,17 +238,13 @@ def _clicked(page: Any, target: Any, heading: str) -> float:
     return float(page.evaluate("window.dqfTook"))
 
 
-def _percentiles(name: str, times: list[float]) -> None:
+def _percentiles(name: str, times: list[float], part: str) -> None:
+    """Record median and 95th percentile; only our own have targets."""
     ordered = sorted(times)
-    record(f"{name}_p50", statistics.median(ordered), "ms", 300, len(ordered), "browser")
-    record(
-        f"{name}_p95",
-        ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
-        "ms",
-        800,
-        len(ordered),
-        "browser",
-    )
+    most = (300, 800) if part == "browser" else (None, None)
+    last = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    record(f"{name}_p50", statistics.median(ordered), "ms", most[0], len(ordered), part)
+    record(f"{name}_p95", last, "ms", most[1], len(ordered), part)
 
 
 def _wait_for(address: str) -> None:

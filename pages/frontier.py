@@ -15,5 +15,5 @@ if studio.variants().empty:
     )
 else:
     with controls:
-        axes = view.axis_controls()
-    view.explore(studio, axes)
+        x, y, in_space = view.head_controls()
+    view.explore(studio, (x, y), in_space)

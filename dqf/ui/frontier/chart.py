@@ -30,6 +30,8 @@ from dqf.ui.theme import (
 
 MOST_BUBBLES = 150
 """Of more variants the newest so many are bubbles, and all efficient ones; the others are a crowd of dots."""
+FRONTIER_MARGIN = {"l": 60, "r": 8, "t": 68, "b": 52}
+"""In pixels. Fixed, and with room for two rows of legend: plotly draws everything again where letters need more."""
 DOMINATED, INFEASIBLE = 0.4, 0.15
 """Opacities of points that another one beats, and of points outside the limits."""
 
@@ -67,60 +69,83 @@ def frontier(
     if fits is not None:
         opacities = np.where(fits, opacities, INFEASIBLE)
     sizes = diameters(other.values(frame)) if bubble else np.full(len(frame), 14.0)
-    traces: list[dict[str, Any]] = []  # plotly checks dicts once, its own objects again when they are added
-    steps_x, steps_y = step_line(costs, qualities)
-    if len(steps_x):
-        line = {"shape": "hv", "width": 2, "dash": "dot", "color": FRONTIER_COLOR}
-        traces.append(
-            {
-                "type": "scatter",
-                "x": [*steps_x, max(np.nanmax(costs), steps_x[-1])],
-                "y": [*steps_y, steps_y[-1]],
-                "mode": "lines",
-                "line": line,
-                "name": "Pareto frontier",
-                "hoverinfo": "skip",
-                "legendrank": 2000,
-            }
-        )
+    traces = _staircase(costs, qualities)
+    shown = np.flatnonzero(~crowd)
+    bubbles = _bubbles(frame, shown, x, y, other, {"size": sizes[shown], "opacity": opacities[shown]})
     for variant in in_order(frame["variant"]):
         traces.append(_legend_entry(variant))
         for opacity in (0.95, DOMINATED, INFEASIBLE):
-            rows = np.flatnonzero((frame["variant"] == variant).to_numpy() & (opacities == opacity) & ~crowd)
-            if len(rows):
-                style = {"opacity": opacity, "size": sizes[rows]}
-                traces.append(_bubbles(frame.iloc[rows], x, y, other, variant, style))
-    figure = go.Figure(traces)
-    figure.update_layout(height=height, margin=MARGIN, legend=LEGEND, hovermode="closest", uirevision="frontier")
-    figure.update_xaxes(type="log", title=x.label, **_log_ticks(costs))
-    figure.update_yaxes(title=y.label, zeroline=False)
-    for opacity in (DOMINATED, INFEASIBLE):
-        part = crowd & (opacities == opacity)
-        dots = crowd_shape(costs[part], qualities[part], opacity)
-        if dots is not None:
-            figure.add_shape(dots)
-    for at in np.flatnonzero(is_marked):
-        figure.add_scatter(
-            x=[costs[at]],
-            y=[qualities[at]],
-            mode="markers",
-            name=marked[1] if marked else "",
-            marker={"symbol": "circle-open", "size": sizes[at] + 14, "color": WARNING_COLOR, "line": {"width": 3}},
-            hoverinfo="skip",
-            legendrank=2001,
-        )
+            part = bubbles[(bubbles["variant"] == variant) & (bubbles["opacity"] == opacity)]
+            if len(part):
+                traces.append(_bubble_trace(part, variant, opacity))
+    traces += [
+        _ring(costs[at], qualities[at], sizes[at], marked[1] if marked else "") for at in np.flatnonzero(is_marked)
+    ]
+    dots = [
+        crowd_shape(costs[part], qualities[part], opacity)
+        for opacity in (DOMINATED, INFEASIBLE)
+        if (part := crowd & (opacities == opacity)).any()
+    ]
+    shapes = [one for one in dots if one is not None]
+    layout = {
+        "height": height,
+        "margin": FRONTIER_MARGIN,
+        "legend": LEGEND,
+        "hovermode": "closest",
+        "uirevision": "frontier",
+        "xaxis": {"type": "log", "title": {"text": x.label}, "automargin": False, **_log_ticks(costs)},
+        "yaxis": {"title": {"text": y.label}, "automargin": False, "zeroline": False},
+        "shapes": shapes,
+    }
     if np.isfinite(limit):
-        _mark_limit(figure, limit, f"limit {limit:g} {x.unit}")
-    return figure
+        shapes.append(_limit_line(limit))
+        layout["annotations"] = [_limit_text(limit, f"limit {limit:g} {x.unit}")]
+    return go.Figure(traces, layout)  # plotly checks dicts once, but its own objects again when they are added
 
 
-def _mark_limit(figure: go.Figure, limit: float, text: str) -> None:
-    """Draw a limit on the logarithmic axis; plotly wants lines in values there and texts in logarithms."""
+def _staircase(costs: Floats, qualities: Floats) -> list[dict[str, Any]]:
+    """Return the line through the efficient points, which goes on to the right end; none without points."""
+    steps_x, steps_y = step_line(costs, qualities)
+    if not len(steps_x):
+        return []
+    return [
+        {
+            "type": "scatter",
+            "x": [*steps_x, max(np.nanmax(costs), steps_x[-1])],
+            "y": [*steps_y, steps_y[-1]],
+            "mode": "lines",
+            "line": {"shape": "hv", "width": 2, "dash": "dot", "color": FRONTIER_COLOR},
+            "name": "Pareto frontier",
+            "hoverinfo": "skip",
+            "legendrank": 2000,
+        }
+    ]
+
+
+def _ring(cost: float, quality: float, size: float, name: str) -> dict[str, Any]:
+    """Return a ring around the point of the answer."""
+    return {
+        "type": "scatter",
+        "x": [cost],
+        "y": [quality],
+        "mode": "markers",
+        "name": name,
+        "marker": {"symbol": "circle-open", "size": size + 14, "color": WARNING_COLOR, "line": {"width": 3}},
+        "hoverinfo": "skip",
+        "legendrank": 2001,
+    }
+
+
+def _limit_line(limit: float) -> dict[str, Any]:
     line = {"width": 1.5, "dash": "dash", "color": WARNING_COLOR}
-    figure.add_shape(type="line", x0=limit, x1=limit, y0=0, y1=1, yref="paper", line=line, layer="below")
-    figure.add_annotation(
-        x=float(np.log10(limit)), y=0, yref="paper", yanchor="bottom", xanchor="left", text=text, showarrow=False
-    )
+    place = {"x0": limit, "x1": limit, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "line", **place, "line": line, "layer": "below"}
+
+
+def _limit_text(limit: float, text: str) -> dict[str, Any]:
+    """Return what a limit is called; on a logarithmic axis plotly wants lines in values and texts in logarithms."""
+    place = {"x": float(np.log10(limit)), "y": 0, "yref": "paper", "yanchor": "bottom", "xanchor": "left"}
+    return {**place, "text": text, "showarrow": False}
 
 
 def _legend_entry(variant: str) -> dict[str, Any]:
@@ -138,16 +163,41 @@ def _legend_entry(variant: str) -> dict[str, Any]:
 
 
 def _bubbles(
-    part: pd.DataFrame, x: Axis, y: Axis, other: Axis, variant: str, style: Mapping[str, Any]
-) -> dict[str, Any]:
-    color = variant_color(variant)
-    values = y.values(part)
+    frame: pd.DataFrame, rows: npt.NDArray[np.intp], x: Axis, y: Axis, other: Axis, style: Mapping[str, Floats]
+) -> npt.NDArray[Any]:
+    """Return what is drawn of some rows, as records: taking each trace's rows out of the table took longest."""
+    used = {"key", "variant", "bits", "name", "task", "run_id", "verified", "n"}
+    used |= {column for axis in (x, y, other) for column in (axis.column, axis.low, axis.high)}
+    part = frame[[column for column in frame.columns if column in used]].iloc[rows]
     low, high = y.interval(part)
-    symbols = [BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle" for bits in part["bits"]]
+    columns = {
+        "variant": part["variant"].to_numpy(dtype=object),
+        "key": part["key"].to_numpy(dtype=object),
+        "x": x.values(part),
+        "y": y.values(part),
+        "low": low,
+        "high": high,
+        "symbol": np.array([_symbol(bits) for bits in part["bits"]], dtype=object),
+        "text": np.array(_hovers(part, x, y, other), dtype=object),
+        **style,
+    }
+    records = np.empty(len(rows), dtype=[(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        records[name] = values
+    return records
+
+
+def _symbol(bits: Any) -> str:
+    return BITS_SYMBOLS.get(bits, MIXED_SYMBOL) if fmt.known(bits) else "circle"
+
+
+def _bubble_trace(part: npt.NDArray[Any], variant: str, opacity: float) -> dict[str, Any]:
+    color = variant_color(variant)
+    symbols = part["symbol"].tolist()
     return {
         "type": "scatter",
-        "x": x.values(part),
-        "y": values,
+        "x": part["x"],
+        "y": part["y"],
         "mode": "markers",
         "name": variant_title(variant),
         "legendgroup": variant,
@@ -155,20 +205,20 @@ def _bubbles(
         "customdata": part["key"].tolist(),
         "marker": {
             "color": color,
-            "opacity": style["opacity"],
-            "size": style["size"],
+            "opacity": opacity,
+            "size": part["size"],
             "symbol": symbols[0] if len(set(symbols)) == 1 else symbols,
             "line": {"width": 1, "color": faded(color, 1.0)},
         },
         "error_y": {
             "type": "data",
-            "array": np.maximum(high - values, 0),
-            "arrayminus": np.maximum(values - low, 0),
-            "color": faded(color, 0.6 * style["opacity"]),
+            "array": np.maximum(part["high"] - part["y"], 0),
+            "arrayminus": np.maximum(part["y"] - part["low"], 0),
+            "color": faded(color, 0.6 * opacity),
             "thickness": 1.5,
             "width": 4,
         },
-        "text": _hovers(part, x, y, other),
+        "text": part["text"].tolist(),
         "hovertemplate": "%{text}<extra></extra>",
     }
 

@@ -18,18 +18,24 @@ from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 
 ALL_TASKS = "All tasks"
+FLAT, SPACE = "2-D", "3-D"
 TABLE_ROWS = 200
 
 
-def axis_controls() -> tuple[Axis, Axis]:
-    """Render the choice of axes."""
+def head_controls() -> tuple[Axis, Axis, bool]:
+    """Render the choice of axes and view; return the axes and whether the chart is the one in space.
+
+    The view is no tab, as a browser looks through all parts of a chart in a tab for something to focus, whenever one
+    of them changes.
+    """
     x = st.segmented_control("Cost", list(COSTS), default="Size", key="x", bind="query-params", required=True)
     y = st.segmented_control("Quality", list(QUALITIES), default="Score", key="y", bind="query-params", required=True)
-    return COSTS[x or "Size"], QUALITIES[y or "Score"]
+    view = st.segmented_control("View", [FLAT, SPACE], default=FLAT, key="view", bind="query-params", required=True)
+    return COSTS[x or "Size"], QUALITIES[y or "Score"], view == SPACE
 
 
 @st.fragment
-def explore(studio: Studio, axes: tuple[Axis, Axis]) -> None:
+def explore(studio: Studio, axes: tuple[Axis, Axis], in_space: bool) -> None:
     """Render limits, filters, answer, chart and table; a change among them runs this again and not the whole page."""
     x, y = axes
     variants = studio.variants()
@@ -48,14 +54,11 @@ def explore(studio: Studio, axes: tuple[Axis, Axis]) -> None:
     chosen: list[str] = []
     with right:
         bar = st.container()
-        flat, space = st.tabs(["2-D", "3-D"], key="view", bind="query-params", on_change="rerun")
-        if flat.open:
-            with flat:
-                chosen = chart(studio, filters, shown, axes, budget, choice)
-                caveats(shown, x, y, budget)
-        if space.open:
-            with space:
-                chart_3d(shown, y)
+        if in_space:
+            chart_3d(shown, y)
+        else:
+            chosen = chart(studio, filters, shown, axes, budget, choice)
+            caveats(shown, x, y, budget)
     chosen = list(dict.fromkeys((*chosen, *table(studio, shown))))
     with bar:
         basket_bar(chosen)
