@@ -6,6 +6,7 @@ Quantizers are calibrated on them, and a teacher scores them for Student-KD. Lab
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,12 +91,24 @@ def _c4(settings: Settings) -> tuple[str, ...]:
 
 
 def _of_frame(frame: pd.DataFrame, name: str) -> Examples:
-    columns = [column for column in (TEXT_COLUMN, PAIR_COLUMN) if column in frame.columns]
-    texts = frame[columns].dropna().astype(str)
-    texts = texts[(texts.apply(lambda column: column.str.strip()) != "").all(axis=1)]
-    if not len(texts):
-        raise UserError(f"a file of texts must hold text: {name} has none in its column {columns[-1]!r}.")
-    return _examples(*(tuple(texts[column]) for column in columns))
+    columns = [_cells(frame[column]) for column in (TEXT_COLUMN, PAIR_COLUMN) if column in frame.columns]
+    known = columns[0] != ""
+    if not known.any():
+        raise UserError(f"a file of texts must hold text: {name} has none in its column {TEXT_COLUMN!r}.")
+    texts, *pairs = (tuple(column[known]) for column in columns)
+    second = pairs[0] if pairs and any(pairs[0]) else None
+    if second is not None and not all(second):
+        raise UserError(
+            f"the column {PAIR_COLUMN!r} must have a text in every row or in none: {name} has {second.count('')} rows "
+            f"of {len(second)} without; fill them or take the column out."
+        )
+    return _examples(texts, second)
+
+
+def _cells(column: pd.Series[Any]) -> pd.Series[str]:
+    """Return a column as texts, empty where there is nothing or only space."""
+    texts = column.astype(object).where(column.notna(), "").astype(str)
+    return texts.where(texts.str.strip() != "", "")
 
 
 def _examples(texts: tuple[str, ...], pairs: tuple[str, ...] | None = None) -> Examples:

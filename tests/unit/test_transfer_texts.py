@@ -75,6 +75,17 @@ def test_second_texts_come_from_the_column_pair(settings, tmp_path):
     assert sorted(zip(found.texts, found.pairs, strict=True)) == [("x", "1"), ("y", "2")]
 
 
+def test_a_column_of_second_texts_is_full_or_empty(settings, tmp_path):
+    source = f"file:{tmp_path / 'own.csv'}"
+    pd.DataFrame({"text": ["x", " y ", " "], "pair": ["", " ", "left"]}).to_csv(tmp_path / "own.csv", index=False)
+    found = drawn(DistillationConfig(transfer=source), task(), settings)
+    assert sorted(found.texts) == [" y ", "x"], "no text is lost for want of a second one, nor changed"
+    assert found.pairs is None
+    pd.DataFrame({"text": ["x", "y", "z"], "pair": ["1", "", None]}).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(UserError, match=r"in every row or in none: own\.csv has 2 rows of 3 without"):
+        drawn(DistillationConfig(transfer=source), task(), settings)
+
+
 @pytest.mark.parametrize("source", ["glue:sst2", "c4", "file:{}/own.csv"])
 def test_single_texts_are_no_rows_of_a_task_of_two(settings, tmp_path, source):
     pd.DataFrame({"text": ["x", "y"]}).to_csv(tmp_path / "own.csv", index=False)
