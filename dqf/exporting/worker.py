@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 from dqf.errors import Cancelled, UserError
 from dqf.exporting.places import Place, variant_of
+from dqf.failures import Advice, describe_failure, release, reserve
 from dqf.jobs import protocol
 from dqf.jobs.protocol import EventLog
 from dqf.jobs.reporter import FileReporter
@@ -22,6 +22,7 @@ from dqf.progress import Reporter
 from dqf.redact import redact
 from dqf.settings import Settings, load_settings
 
+ADVICE = Advice(memory="end other programs and try again", disk="free some space and try again")
 NICENESS = 10
 """A run that is being measured goes first."""
 Maker = Callable[[Settings, Place, str, Mapping[str, Any], Reporter], None]
@@ -43,7 +44,7 @@ def work(job: Path, settings: Settings, maker: Maker = make) -> str:
         maker: what makes the export; tests put their own here.
     """
     become_worker(job)
-    with FileReporter(job, EventLog(job)) as reporter:
+    with reserve(job), FileReporter(job, EventLog(job)) as reporter:
         state, error = _attempt(job, settings, reporter, maker)
         if state == protocol.SUCCEEDED:
             protocol.write_json(job / "result.json", {"state": state})
@@ -67,19 +68,10 @@ def _attempt(job: Path, settings: Settings, reporter: FileReporter, maker: Maker
             return protocol.CANCELLED, ""
         if isinstance(error, UserError):
             return protocol.FAILED, str(error)
+        release(job)
         with (job / "worker.log").open("a", encoding="utf-8") as log:
             log.write(redact(traceback.format_exc()))
-        return protocol.FAILED, _describe(error)
-
-
-def _describe(error: BaseException) -> str:
-    """Return one sentence for an error nobody foresaw."""
-    if isinstance(error, MemoryError):
-        return "there was not enough memory to make the export: end other programs and try again."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full: free some space and try again."
-    text = " ".join(str(error).split())[:500] or "no message"
-    return f"{type(error).__name__}: {text} (the log has the details)."
+        return protocol.FAILED, describe_failure(error, ADVICE)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,6 @@ and writes how it ended, so that both leave the same files.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 from dqf.config import RunConfig
 from dqf.errors import Cancelled, UserError
+from dqf.failures import Advice, describe_failure, release, reserve
 from dqf.jobs import protocol
 from dqf.jobs.claims import claim
 from dqf.jobs.protocol import EventLog
@@ -31,7 +31,11 @@ from dqf.settings import Settings, load_settings
 
 Pipeline = Callable[[RunConfig, Path, Settings, Reporter], Any]
 
-_OUT_OF_MEMORY_HINTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+ADVICE = Advice(
+    memory="use a smaller batch size (`--teacher-batch-size`, `--student-batch-size`) or shorter inputs "
+    "(`--max-length`) and resume",
+    disk="free some space and resume; finished stages are kept",
+)
 
 
 def run_in_process(
@@ -63,7 +67,7 @@ def run_in_process(
         with stop_signals() as stop:
             return run_in_process(run_dir, settings, extra_listener, pipeline, stop)
     become_worker(run_dir)
-    with FileReporter(run_dir, EventLog(run_dir), extra_listener, stop) as reporter:
+    with reserve(run_dir), FileReporter(run_dir, EventLog(run_dir), extra_listener, stop) as reporter:
         state, error = _attempt(run_dir, settings, reporter, pipeline)
         if (run_dir / "result.json").is_file():
             state, error = protocol.SUCCEEDED, ""
@@ -103,9 +107,10 @@ def _attempt(run_dir: Path, settings: Settings, reporter: FileReporter, pipeline
     except BaseException as error:
         if reporter.cancel_requested():  # a signal to the group also ends subprocesses the pipeline waits for
             return protocol.CANCELLED, ""
+        release(run_dir)
         with (run_dir / "worker.log").open("a", encoding="utf-8") as log:
             log.write(redact(traceback.format_exc()))
-        return protocol.FAILED, describe_failure(error)
+        return protocol.FAILED, describe_failure(error, ADVICE)
     if not (run_dir / "result.json").is_file():
         return protocol.FAILED, "the pipeline ended without a result: this is a bug, please report it with the log."
     return protocol.SUCCEEDED, ""
@@ -117,21 +122,6 @@ def _real_pipeline() -> Pipeline:
 
     pipeline: Pipeline = run_pipeline
     return pipeline
-
-
-def describe_failure(error: BaseException) -> str:
-    """Return one sentence for an error nobody foresaw."""
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    no_memory = isinstance(error, MemoryError) or name == "OutOfMemoryError"
-    if no_memory or any(hint in text.lower() for hint in _OUT_OF_MEMORY_HINTS):
-        return (
-            "there was not enough memory: use a smaller batch size (`--teacher-batch-size`, `--student-batch-size`) "
-            "or shorter inputs (`--max-length`) and resume."
-        )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full: free some space and resume; finished stages are kept."
-    return f"{name}: {text[:500] or 'no message'} (the log has the details)."
 
 
 @contextmanager

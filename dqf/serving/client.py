@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -88,6 +89,7 @@ class Served:
 
         Raises:
             ServingError: the process failed or ended.
+            OSError: it could not write its answer because the disk is full.
             Cancelled: the run was asked to stop.
         """
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
@@ -161,6 +163,8 @@ class Served:
         if not line:
             raise ServingEnded(f"the {self.runtime} process ended with code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("disk_full"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if "error" in answer:
             raise ServingError(answer["error"])
         return answer

@@ -14,6 +14,7 @@ It ends when its input does, so it never outlives the process that asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ from dqf.artifacts import open_artifact
 from dqf.data.encode import Encoded, Encoder
 from dqf.data.tasks import Examples
 from dqf.evaluate.energy import open_meter
+from dqf.failures import write_failed
 
 LARGEST_BATCH = 32
 SHORTEST_WINDOW_S = 0.02
@@ -169,8 +171,10 @@ def main() -> None:
     except Exception as error:
         import traceback
 
-        traceback.print_exc()
-        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"[:500]}) + "\n")
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
+        said = {"error": f"{type(error).__name__}: {error}"[:500], "disk_full": write_failed(error)}
+        answers.write(json.dumps(said) + "\n")
         answers.flush()
         raise SystemExit(1) from None
 

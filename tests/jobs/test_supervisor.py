@@ -12,6 +12,7 @@ from dqf.jobs.supervisor import Supervisor, ensure_supervisor
 from dqf.jobs.views import read_run
 from dqf.store import queries
 from tests.jobs.conftest import wait_for, wait_for_state
+from tests.support.fake_worker import STAGES
 
 
 def stored_state(supervisor, run_dir):
@@ -174,11 +175,12 @@ def test_retry_makes_a_new_run_of_the_same_config(supervisor, settings, launch):
     wait_for_state(again, "succeeded")
 
 
-def test_restarted_server_takes_up_the_live_worker(settings, server, launch):
+@pytest.mark.parametrize("stage", STAGES)
+def test_restarted_server_takes_up_the_live_worker_in_every_stage(settings, server, launch, stage):
     first = server()
     assert first.stdout.readline().strip() == b"ready"
-    run_dir = launch(steps=100)
-    wait_for(lambda: (run_dir / "teacher.done").exists())
+    run_dir = launch(steps=60)
+    wait_for(lambda: _is_in(run_dir, stage))
     worker = protocol.read_worker(run_dir)
     first.kill()
     first.wait()
@@ -190,6 +192,24 @@ def test_restarted_server_takes_up_the_live_worker(settings, server, launch):
     wait_for_state(run_dir, "succeeded", 15)
     assert protocol.read_worker(run_dir) == worker
     wait_for_state(later, "succeeded")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_server_and_worker_killed_at_once_in_every_stage_then_resumed(settings, server, launch, stage):
+    first = server()
+    assert first.stdout.readline().strip() == b"ready"
+    run_dir = launch(steps=20)
+    wait_for(lambda: _is_in(run_dir, stage))
+    first.kill()
+    os.killpg(protocol.read_worker(run_dir).pid, signal.SIGKILL)
+    first.wait()
+    second = server()
+    assert second.stdout.readline().strip() == b"ready"
+    wait_for_state(run_dir, "interrupted")
+    actions.resume(settings, run_dir.name)
+    wait_for_state(run_dir, "succeeded")
+    caches = [row["cache"] for row in protocol.read_json(run_dir / "result.json")["stages"]]
+    assert caches == ["hit" if STAGES.index(one) < STAGES.index(stage) else "miss" for one in STAGES]
 
 
 def test_restarted_server_can_cancel_a_worker_it_did_not_start(settings, server, launch):
@@ -228,6 +248,10 @@ def test_held_database_gives_the_supervisor_lock_free(settings, server, monkeypa
 
 def _raise_held(settings):
     raise UserError("the database is held by process 1.")
+
+
+def _is_in(run_dir, stage):
+    return any(one.kind == "stage_started" and one.stage == stage for one in protocol.read_events(run_dir))
 
 
 def _text(path):

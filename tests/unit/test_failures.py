@@ -1,0 +1,86 @@
+"""What libraries say when a disk is full, as people read it; `/dev/full` is such a disk."""
+
+import numpy as np
+import pytest
+from safetensors import SafetensorError
+
+from dqf.failures import RESERVE, Advice, describe_failure, release, reserve
+
+ADVICE = Advice(memory="take less", disk="free some")
+LARGE = np.zeros(1_000_000, dtype=np.float32)
+
+
+def checkpoint(full):
+    import torch
+
+    torch.save({"weights": torch.from_numpy(LARGE)}, full)
+
+
+def checkpoint_to_an_open_file(full):
+    import torch
+
+    with full.open("wb") as file:
+        torch.save({"weights": torch.from_numpy(LARGE)}, file)
+
+
+def parquet(full):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with full.open("wb") as file:
+        pq.write_table(pa.table({"scores": np.random.default_rng(0).normal(size=1_000_000)}), file)
+
+
+def gguf(full):
+    import gguf
+
+    writer = gguf.GGUFWriter(full, "llama")
+    writer.add_tensor("weights", LARGE)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+
+
+def openvino(full):
+    import openvino as ov
+    from openvino import opset13
+
+    given = opset13.parameter(LARGE.shape, dtype=np.float32)
+    model = ov.Model([opset13.add(opset13.constant(LARGE + 1), given)], [given])
+    ov.serialize(model, str(full.with_suffix(".xml")), str(full))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [checkpoint, checkpoint_to_an_open_file, parquet, gguf, openvino],
+    ids=lambda one: one.__name__,
+)
+def test_every_library_that_writes_a_runs_files_says_that_the_disk_is_full(write, tmp_path):
+    full = tmp_path / "model.bin"
+    full.symlink_to("/dev/full")
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        write(full)
+    said = describe_failure(caught.value, ADVICE)
+    assert "disk is full" in said, said
+    assert said.endswith(": free some.")
+
+
+def test_safetensors_says_it_in_words():
+    """It replaces a link, so that this is what it said on a file system of 3 MB."""
+    error = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert describe_failure(error, ADVICE) == "the disk is full: free some."
+
+
+def test_memory_and_what_is_not_known():
+    assert describe_failure(MemoryError(), ADVICE) == "there was not enough memory: take less."
+    assert "take less" in describe_failure(RuntimeError("DefaultCPUAllocator: can't allocate memory"), ADVICE)
+    assert describe_failure(KeyError("weights"), ADVICE) == "KeyError: 'weights' (the log has the details)."
+
+
+def test_space_is_held_while_work_goes_on_and_given_back_early_or_late(tmp_path):
+    with reserve(tmp_path):
+        assert (tmp_path / RESERVE).stat().st_size > 100_000
+    assert not (tmp_path / RESERVE).exists()
+    with reserve(tmp_path):
+        release(tmp_path)
+        assert not (tmp_path / RESERVE).exists()
