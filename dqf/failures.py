@@ -12,8 +12,8 @@ from pathlib import Path
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
-_CUT_SHORT = re.compile(r"inline_container|PytorchStreamWriter|iostream error|\d+ requested and \d+ written")
-"""How torch, OpenVINO and numpy (so GGUF's writer) say that less was written than should be; they do not say why."""
+_CUT_SHORT = re.compile(r"PytorchStreamWriter|unexpected pos \d+ vs \d+|\d+ requested and \d+ written")
+"""How torch and numpy (so GGUF's writer) say that less was written than should be; they do not say why."""
 RESERVE = ".reserve"
 RESERVE_BYTES = 128 * 1024
 
@@ -37,7 +37,7 @@ def describe_failure(error: BaseException, advice: Advice) -> str:
         return f"there was not enough memory: {advice.memory}."
     if any(_no_space(one) for one in _chain(error)):
         return f"the disk is full: {advice.disk}."
-    if _CUT_SHORT.search(str(error)):
+    if write_failed(error):
         return f"a file could not be written whole, as when the disk is full: {advice.disk}."
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:500] or 'no message'} (the log has the details)."

@@ -8,6 +8,8 @@ file that is sized is the file that runs, whatever the runtime.
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
@@ -212,7 +214,12 @@ def _is_used(name: str, graph: ov.Model) -> bool:
 def _write(graph: ov.Model, folder: Path) -> None:
     """Write the IR; give each named constant a place behind the small ones, and drop its bytes."""
     whole = folder / "whole.xml"
-    ov.serialize(graph, whole, whole.with_suffix(".bin"))
+    try:
+        ov.serialize(graph, whole, whole.with_suffix(".bin"))
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error  # it says no more itself
     tree = ElementTree.parse(whole)  # noqa: S314 - written one line above
     content = whole.with_suffix(".bin").read_bytes()
     small = bytearray()

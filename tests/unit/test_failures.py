@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from dqf.failures import RESERVE, Advice, describe_failure, release, reserve
+from dqf.failures import RESERVE, Advice, describe_failure, release, reserve, write_failed
 
 ADVICE = Advice(memory="take less", disk="free some")
 LARGE = np.zeros(1_000_000, dtype=np.float32)
@@ -41,18 +41,20 @@ def gguf(full):
     writer.write_tensors_to_file()
 
 
-def openvino(full):
+def graph(full):
     import openvino as ov
     from openvino import opset13
 
+    from dqf.runtimes._graph import _write
+
     given = opset13.parameter(LARGE.shape, dtype=np.float32)
-    model = ov.Model([opset13.add(opset13.constant(LARGE + 1), given)], [given])
-    ov.serialize(model, str(full.with_suffix(".xml")), str(full))
+    full.rename(full.with_name("whole.bin"))
+    _write(ov.Model([opset13.add(opset13.constant(LARGE + 1), given)], [given]), full.parent)
 
 
 @pytest.mark.parametrize(
     "write",
-    [checkpoint, checkpoint_to_an_open_file, parquet, gguf, openvino],
+    [checkpoint, checkpoint_to_an_open_file, parquet, gguf, graph],
     ids=lambda one: one.__name__,
 )
 def test_every_library_that_writes_a_runs_files_says_that_the_disk_is_full(write, tmp_path):
@@ -69,6 +71,17 @@ def test_safetensors_says_it_in_words():
     """It replaces a link, so that this is what it said on a file system of 3 MB."""
     error = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert describe_failure(error, ADVICE) == "the disk is full: free some."
+
+
+def test_a_broken_file_is_no_full_disk(tmp_path):
+    import torch
+
+    checkpoint(tmp_path / "whole.pt")
+    (tmp_path / "half.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:500_000])
+    with pytest.raises(RuntimeError) as caught:
+        torch.load(tmp_path / "half.pt", weights_only=True)
+    assert not write_failed(caught.value)
+    assert "disk" not in describe_failure(caught.value, ADVICE)
 
 
 def test_memory_and_what_is_not_known():
