@@ -129,6 +129,14 @@ def test_of_many_points_the_newest_the_efficient_and_the_marked_are_bubbles_and_
     assert not frontier(frame, SIZE, SCORE, most_bubbles=len(frame)).layout.shapes
 
 
+def test_margins_of_the_frontier_are_fixed_as_plotly_draws_twice_to_find_them():
+    layout = frontier(table(), SIZE, SCORE).layout
+    assert layout.xaxis.automargin is False
+    assert layout.yaxis.automargin is False
+    assert layout.margin.l >= 50, "letters of the axis"
+    assert layout.margin.t >= 60, "two rows of legend"
+
+
 def test_contrast_of_every_variant_color_on_both_backgrounds():
     def luminance(color: str) -> float:
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
