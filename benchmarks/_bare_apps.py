@@ -1,7 +1,8 @@
 """Apps with nothing of ours in them: what of the dashboard's times is Streamlit's and the browser's on a machine.
 
 `write_bare` makes one of a page of one line and a page of a chart and a table of a dozen points; `write_same_parts` one
-whose only page holds as many controls as Frontier, and its charts and tables as they were computed before.
+whose pages hold as many elements of each kind as ours of the same names, the charts and tables of Frontier computed
+before: what those pages would take if nothing had to be computed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ st.plotly_chart(go.Figure(go.Scatter(x=list(range(n)), y=list(range(n)), mode='m
 st.dataframe(pd.DataFrame({'x': range(n), 'y': range(n)}))
 """,
 }
-SAME_PARTS = """import pickle
+LOADED = """import pickle
 from pathlib import Path
 import streamlit as st
 
@@ -28,17 +29,44 @@ import streamlit as st
 def parts():
     return pickle.loads(Path(__file__).with_name('parts.pickle').read_bytes())
 
-@st.fragment
+"""
+SAME_PARTS = {
+    "overview": """import streamlit as st
+st.title('DQF Studio')
+for row in range(2):
+    for column in st.columns(5):
+        with column.container(border=True):
+            st.caption('one line')
+            st.markdown('**one** line')
+for column in st.columns(4):
+    column.metric('Size', '13.2 MB', '20 times smaller')
+st.button('one')
+""",
+    "runs": LOADED
+    + """st.title('Runs')
+st.selectbox('Run', [f'20260101-000000-starter-{number:04x}' for number in range(2000)])
+table = parts()[frozenset(), False][1]
+st.caption('one line')
+st.dataframe(table.iloc[:, :9], key='table', on_select='rerun', selection_mode='single-row')
+for column in st.columns(3):
+    column.button('one', key=str(column))
+with st.tabs(['one', 'two', 'three', 'four', 'five'])[0]:
+    st.dataframe(table.head(12))
+""",
+    "frontier": LOADED
+    + """@st.fragment
 def explore():
     left, right = st.columns((2, 5))
     with left:
-        for name in ('Size', 'Latency', 'Loss'):
-            st.select_slider(name, range(20))
-        st.selectbox('Task', ['one', 'two'])
-        kinds = st.pills('Method', KINDS, selection_mode='multi')
-        st.pills('Quantizer', ['GPTQ', 'Not quantized'], selection_mode='multi')
-        bits = st.pills('Bits', ['FP16', '4-bit'], selection_mode='multi')
-        st.toggle('Verified only')
+        with st.container(border=True):
+            for name in ('Size', 'Latency', 'Loss'):
+                st.select_slider(name, range(20))
+        with st.container(border=True):
+            st.selectbox('Task', ['one', 'two'])
+            kinds = st.pills('Method', KINDS, selection_mode='multi')
+            st.pills('Quantizer', ['GPTQ', 'Not quantized'], selection_mode='multi')
+            bits = st.pills('Bits', ['FP16', '4-bit'], selection_mode='multi')
+            st.toggle('Verified only')
     chart, table = parts()[frozenset(kinds), bool(bits)]
     with right:
         if chart is None:
@@ -51,7 +79,35 @@ def explore():
 
 st.title('Frontier')
 explore()
-"""
+""",
+    "compare": LOADED
+    + """st.title('Compare')
+st.multiselect('Variants', ['one', 'two', 'three'])
+st.markdown('one line')
+st.dataframe(parts()[frozenset(), False][1].head(12))
+st.button('one')
+""",
+    "launch": LOADED
+    + """st.title('Launch')
+for row in range(6):
+    left, right = st.columns(2)
+    with left.container(border=True):
+        st.caption('one line')
+        st.selectbox(f'Choice {row}', ['one', 'two', 'three'])
+    with right.container(border=True):
+        st.number_input(f'Number {row}', value=1)
+st.pills('Bits', ['8', '4', '3', '2'], selection_mode='multi')
+st.toggle('Mixed')
+for name in ('Advanced', 'More'):
+    with st.expander(name):
+        st.markdown('one line')
+for column in st.columns(3):
+    column.metric('Size', '13.2 MB')
+for rows in (5, 6):
+    st.dataframe(parts()[frozenset(), False][1].head(rows).iloc[:, :6])
+st.button('Start')
+""",
+}
 
 
 def write_bare(folder: Path) -> None:
@@ -60,7 +116,7 @@ def write_bare(folder: Path) -> None:
 
 
 def write_same_parts(folder: Path, results: Path) -> None:
-    """Write the app whose page sends what Frontier sends, computed here.
+    """Write the app whose pages have as many elements as ours; what Frontier shows is computed here.
 
     Args:
         folder: of the app.
@@ -89,7 +145,7 @@ def write_same_parts(folder: Path, results: Path) -> None:
                 chart = None if shown.empty else frontier(shown, SIZE, SCORE, fits=budget.fits(shown), marked=marked)
                 table = variant_table.build(shown.head(200), scores, with_run=True)
                 parts[frozenset(some), bool(bits)] = (chart, table)
-    _write(folder, {"frontier": SAME_PARTS.replace("KINDS", repr(kinds))})
+    _write(folder, {name: code.replace("KINDS", repr(kinds)) for name, code in SAME_PARTS.items()})
     (folder / "parts.pickle").write_bytes(pickle.dumps(parts))
 
 
