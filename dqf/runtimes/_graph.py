@@ -8,26 +8,21 @@ file that is sized is the file that runs, whatever the runtime.
 
 from __future__ import annotations
 
-import errno
-import os
-import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from dqf.artifacts import GRAPH_BIN, GRAPH_XML, Artifact, Packed
 from dqf.quant.packing import repack
+from dqf.runtimes._ov import PREFIX, ops, ov, replace, serialize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PREFIX = "tensor:"
 ALIGNMENT = 64
 
 
@@ -48,38 +43,25 @@ def export_graph(model: PreTrainedModel, inputs: list[str], packed: Mapping[str,
     Raises:
         RuntimeError: OpenVINO cannot convert this model, or a parameter was not found in the result.
     """
-    graph = _convert(model, inputs)
-    parameters = {f"self.model.{name}": name for name, _ in model.named_parameters()}
-    # Biases and norms may come without their names: their values tell which they are.
-    by_content = {
-        weight.detach().numpy().tobytes(): name for name, weight in model.named_parameters() if name not in packed
-    }
-    found = set()
+    from dqf.runtimes._conversion import graph_without_weights  # needs torch, which serving does without
+
+    graph = graph_without_weights(model, inputs)
+    weights = {f"{PREFIX}{name}": weight for name, weight in model.named_parameters()}
     keep: list[Any] = []
-    for node in graph.get_ops():
-        if node.get_type_name() != "Constant":
+    for node in graph.get_parameters():
+        weight = weights.get(node.get_friendly_name())
+        if weight is None:
             continue
-        name = parameters.get(node.get_friendly_name())
-        if name is None and node.get_element_type() == ov.Type.f32 and node.data.size > 1:
-            name = by_content.get(np.ascontiguousarray(node.data).tobytes())
-        if name is None:
-            continue
-        shape = list(node.get_output_shape(0))
+        name = node.get_friendly_name().removeprefix(PREFIX)
         if name in packed:
             replacement = _packed_constant(name, packed[name], keep)
         else:
-            replacement = _half_constant(name, node.data.astype(np.float16), keep)
-        if list(replacement.get_output_shape(0)) != shape:
-            raise RuntimeError(f"{name} has shape {shape} in the graph, {list(replacement.get_output_shape(0))} here")
-        for target in node.output(0).get_target_inputs():
-            target.replace_source_output(replacement.output(0))
+            shape = list(node.get_output_shape(0))  # a conversion may add dimensions of one
+            replacement = _half_constant(name, weight.detach().numpy().astype(np.float16).reshape(shape), keep)
+        replace(node, replacement)
+        graph.remove_parameter(node)
         if name in packed and packed[name].input_scale:
             _divide_input(name, packed[name], replacement, keep)
-        found.add(name)
-    missing = [name for name, weight in model.named_parameters() if name not in found and weight.numel() > 4096]
-    missing = [name for name in missing if _is_used(name, graph)]
-    if missing:
-        raise RuntimeError(f"{missing[0]} was not found in the converted graph")
     graph.validate_nodes_and_infer_types()
     _write(graph, folder)
 
@@ -111,45 +93,6 @@ def _bytes_for(tensor: str, stored: Mapping[str, NDArray[Any]], packed: Mapping[
     rows, columns = one.shape
     count = rows * columns if part == "codes" else rows * one.groups
     return repack(stored[tensor].reshape(-1), one.bits, graph_bits(one.bits), count)
-
-
-def _convert(model: PreTrainedModel, inputs: list[str]) -> ov.Model:
-    import torch
-    from torch import nn
-
-    class Logits(nn.Module):
-        """Takes the inputs by position, returns the logits only."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            return self.model(**dict(zip(inputs, tensors, strict=True))).logits
-
-    pad = int(model.config.pad_token_id)
-    example = {name: torch.zeros(2, 9, dtype=torch.long) for name in inputs}
-    other = 1 if pad == 0 else 0
-    example["input_ids"] = torch.full((2, 9), other)
-    example["attention_mask"] = torch.ones(2, 9, dtype=torch.long)
-    # One padded row, so that the traced code takes the path that looks for padding.
-    example["input_ids"][1, 6:] = pad
-    example["attention_mask"][1, 6:] = 0
-    previous = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            graph = ov.convert_model(
-                Logits().eval(),
-                example_input=tuple(example[name] for name in inputs),
-                input=[(ov.PartialShape([-1, -1]), ov.Type.i64) for _ in inputs],
-            )
-    finally:
-        model.set_attn_implementation(previous)
-    for port, name in zip(graph.inputs, inputs, strict=True):
-        port.get_tensor().set_names({name})
-    return graph
 
 
 def _constant(name: str, element: ov.Type, shape: list[int], data: NDArray[Any], keep: list[Any]) -> Any:
@@ -205,21 +148,10 @@ def _divide_input(name: str, packed: Packed, weight: Any, keep: list[Any]) -> No
         product.input(0).replace_source_output(ops.divide(product.input_value(0), scale).output(0))
 
 
-def _is_used(name: str, graph: ov.Model) -> bool:
-    """Tell whether the graph holds a constant for this parameter at all (a skipped pooler has none)."""
-    stem = name.rsplit(".", 1)[0]
-    return any(stem in node.get_friendly_name() for node in graph.get_ops() if node.get_type_name() == "Constant")
-
-
 def _write(graph: ov.Model, folder: Path) -> None:
     """Write the IR; give each named constant a place behind the small ones, and drop its bytes."""
     whole = folder / "whole.xml"
-    try:
-        ov.serialize(graph, whole, whole.with_suffix(".bin"))
-    except RuntimeError as error:
-        if "iostream" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error  # it says no more itself
+    serialize(graph, whole)
     tree = ElementTree.parse(whole)  # noqa: S314 - written one line above
     content = whole.with_suffix(".bin").read_bytes()
     small = bytearray()

@@ -11,13 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from dqf.artifacts import Artifact, dequantize
 from dqf.environment import int8_sums_overflow
-from dqf.runtimes._graph import PREFIX
+from dqf.runtimes._ov import PREFIX, ops, ov
 
 LEVELS = 127
 LEVELS_OF_OVERFLOWING = 63

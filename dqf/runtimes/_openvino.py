@@ -21,9 +21,8 @@ class OpenVINORuntime:
     """
 
     def __init__(self, artifact: Artifact, threads: int, properties: dict[str, str], int8: bool = False) -> None:
-        import openvino as ov
-
         from dqf.runtimes._graph import read_graph
+        from dqf.runtimes._ov import ov
 
         graph = read_graph(artifact)
         self._keep: list[Any] = []
