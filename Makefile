@@ -8,9 +8,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# For the tests that wait for nobody; those that kill processes or drive a browser follow one at a time.
+TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo app stop test lint types unit slow browser doctor audit clean
+.PHONY: demo app stop test lint types browser doctor audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dqf.demo
@@ -25,7 +27,8 @@ doctor: $(VENV)/.installed
 	$(BIN)/python -m dqf doctor
 
 test: $(VENV)/.installed-dev lint types browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/contract tests/app tests/engine
+	$(BIN)/python -m pytest tests/jobs tests/e2e tests/slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
