@@ -18,9 +18,12 @@ class OpenVINORuntime:
         threads: for inference.
         properties: OpenVINO properties that decide the precision of computing.
         int8: expand packed layers to INT8 arithmetic where the artifact holds the scales for it.
+        dense: expand packed layers to FP32.
     """
 
-    def __init__(self, artifact: Artifact, threads: int, properties: dict[str, str], int8: bool = False) -> None:
+    def __init__(
+        self, artifact: Artifact, threads: int, properties: dict[str, str], *, int8: bool = False, dense: bool = False
+    ) -> None:
         from dqf.runtimes._graph import read_graph
         from dqf.runtimes._ov import ov
 
@@ -30,6 +33,10 @@ class OpenVINORuntime:
             from dqf.runtimes._int8 import to_int8
 
             to_int8(graph, artifact, self._keep)
+        if dense:
+            from dqf.runtimes._expand import to_dense
+
+            to_dense(graph, artifact, self._keep)
         self._inputs = list(artifact.manifest["inputs"])
         compiled = ov.Core().compile_model(
             graph,

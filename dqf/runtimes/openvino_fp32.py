@@ -11,7 +11,7 @@ from dqf.runtimes._openvino import OpenVINORuntime
     "runtime",
     "openvino-fp32",
     title="OpenVINO, FP32 compute",
-    summary="Reads FP16 or packed files and computes in FP32.",
+    summary="Reads FP16 files, or packed ones whose weights it expands to FP32 at load, and computes in FP32.",
     loads=("fp16", "packed"),
     devices=("cpu",),
     needs=("openvino",),
@@ -19,7 +19,7 @@ from dqf.runtimes._openvino import OpenVINORuntime
     precision="FP32",
 )
 class OpenVINOFP32(OpenVINORuntime):
-    """Reads FP16 or packed files and computes in FP32."""
+    """Reads FP16 files, or packed ones whose weights it expands to FP32 at load, and computes in FP32."""
 
     def __init__(self, artifact: Artifact, threads: int, device: str) -> None:
-        super().__init__(artifact, threads, {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"})
+        super().__init__(artifact, threads, {"INFERENCE_PRECISION_HINT": "f32"}, dense=True)

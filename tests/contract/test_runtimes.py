@@ -20,6 +20,7 @@ from dqf.progress import SilentReporter
 from dqf.quant.model import quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
+from dqf.runtimes._expand import to_dense
 from dqf.runtimes._graph import read_graph
 from dqf.runtimes._int8 import to_int8
 from dqf.runtimes._select import candidates
@@ -127,6 +128,20 @@ def test_int8_runtimes_round_the_inputs_of_every_linear_layer(source, quantizer,
     assert to_int8(graph, artifact, []) == len(linear)
     rounded = [node for node in graph.get_ops() if node.get_type_name() == "FakeQuantize"]
     assert 0 < len(rounded) < len(linear)  # query, key and value share their input's
+
+
+@pytest.mark.parametrize("quantizer", ["rtn", "awq"])
+def test_dense_graphs_hold_no_codes_and_no_input_scales(source, quantizer, tmp_path):
+    artifact, _, _ = export(source, tmp_path, 4, 16, False, quantizer)
+    graph = read_graph(artifact)
+    assert to_dense(graph, artifact, []) == len(artifact.packed)
+    reached, todo = set(), list(graph.get_results())
+    while todo:
+        node = todo.pop()
+        if node.get_friendly_name() not in reached:
+            reached.add(node.get_friendly_name())
+            todo += [source.get_node() for source in node.input_values()]
+    assert not [name for name in reached if name.endswith((".codes", ".zero_point", ".input_scale"))]
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
