@@ -41,7 +41,8 @@ def graph_without_weights(model: PreTrainedModel, inputs: Sequence[str]) -> ov.M
         RuntimeError: OpenVINO cannot convert this model, or a large parameter was not found in the result.
     """
     config = {**model.config.to_dict(), "_name_or_path": ""}  # where a network lies does not change it
-    network = (type(model).__qualname__, json.dumps(config, sort_keys=True, default=str), *inputs)
+    shapes = {name: list(weight.shape) for name, weight in model.named_parameters()}
+    network = (type(model).__qualname__, json.dumps([config, shapes], sort_keys=True, default=str), *inputs)
     if network not in _last:
         with _vectors_told_apart(model):
             graph = _convert(model, inputs)
@@ -52,7 +53,7 @@ def graph_without_weights(model: PreTrainedModel, inputs: Sequence[str]) -> ov.M
         _last.clear()
         _last[network] = _dump(graph)
     xml, constants = _last[network]
-    return ov.Core().read_model(xml, ov.Tensor(np.frombuffer(constants, dtype=np.uint8).copy()))
+    return ov.Core().read_model(xml, ov.Tensor(np.frombuffer(constants, dtype=np.uint8)))
 
 
 def _graph_of_this_model(model: PreTrainedModel, inputs: Sequence[str]) -> ov.Model:
