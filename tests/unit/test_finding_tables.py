@@ -197,9 +197,30 @@ def test_where_distillation_pays_is_the_difference_of_the_two_students(hidden_la
     assert first["difference"] == pytest.approx(100 * (scores["student-kd"] - scores["student-ft"]))
 
 
+def test_one_setting_of_distillation_is_asked_where_it_pays(hidden_labels):
+    def vary(**settings):
+        count = max(len(values) for values in settings.values())
+        return [
+            {**hidden_labels[at % 3], "settings": {path: values[at % len(values)] for path, values in settings.items()}}
+            for at in range(count)
+        ]
+
+    assert tables.pays_path(hidden_labels) == tables.LABELS
+    hot = vary(**{"distillation.options.temperature": [8.0, 1.0, 2.0]})
+    path = tables.pays_path(hot)
+    assert path == "distillation.options.temperature"
+    assert list(dict.fromkeys(tables.pays_rows(hot, path)["value"])) == ["1", "2", "8"]
+    layers = vary(**{"distillation.options.layers": ["none", "last", "10:2"]})
+    assert list(dict.fromkeys(tables.pays_rows(layers, tables.pays_path(layers))["value"])) == ["none", "last", "10:2"]
+    assert not tables.pays_path(vary(**{"teacher.tuning": ["full", "lora"]})), "the teacher's, not distillation's"
+    both = vary(**{"distillation.options.temperature": [1.0, 2.0], "distillation.options.alpha": [0.1, 0.5, 0.9]})
+    assert not tables.pays_path(both), "a cell would stand for several conditions"
+    assert not tables.pays_path(hot[:1])
+
+
 def test_every_cell_of_the_chart_says_its_outcome(hidden_labels):
     rows = tables.pays_rows(hidden_labels)
-    figure = pays_chart.figure(rows)
+    figure = pays_chart.figure(rows, "Training rows with labels")
     assert len(figure.layout.annotations) == len(rows)
     assert {one.text.split("</b>")[0].removeprefix("<b>") for one in figure.layout.annotations} == set(rows["outcome"])
     z = np.array(figure.data[0].z, dtype=float)

@@ -1,4 +1,4 @@
-"""Where distillation pays: what it adds to the score, over the number of labels and the bit-width."""
+"""Where distillation pays: what it adds to the score, over a setting (the number of labels) and the bit-width."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ COLOURS = [[0.0, "#b2182b"], [0.5, "#f2f2f2"], [1.0, "#2166ac"]]
 """Red to blue over grey: told apart by the colour-blind too, and every cell says its outcome in words."""
 
 
-def figure(rows: pd.DataFrame) -> go.Figure:
-    """Return a heat map, one cell per number of labels and bit-width.
+def figure(rows: pd.DataFrame, title: str) -> go.Figure:
+    """Return a heat map, one cell per value of the setting and bit-width.
 
     Args:
-        rows: `finding_tables.pays_rows`.
+        rows: `tables.pays_rows`.
+        title: of the setting.
     """
     values, names = list(dict.fromkeys(rows["value"])), list(dict.fromkeys(rows["name"]))
     cells = rows.set_index(["name", "value"])
@@ -49,7 +50,7 @@ def figure(rows: pd.DataFrame) -> go.Figure:
         )
     )
     for row in rows.to_dict("records"):
-        strong = abs(row["difference"]) > 0.55 * reach
+        strong = abs(row["difference"]) > 0.72 * reach  # where white is easier to read than black
         chart.add_annotation(
             x=values.index(row["value"]),
             y=names.index(row["name"]),
@@ -60,7 +61,7 @@ def figure(rows: pd.DataFrame) -> go.Figure:
     chart.update_layout(height=120 + 56 * len(names), margin=MARGIN)
     # Places, not names: plotly would read "100" as a number.
     chart.update_xaxes(
-        title="Training rows with labels",
+        title=html.escape(title),
         tickvals=list(range(len(values))),
         ticktext=[html.escape(value) for value in values],
         showgrid=False,

@@ -64,24 +64,31 @@ def _by_bits(part: Part) -> pd.DataFrame:
 
 
 def pays(study: Study) -> None:
-    """Render where distillation wins, ties and loses, if the study hid labels."""
-    if len(tables.varied_settings(study.conditions).get(tables.LABELS, ())) < 2:
+    """Render where distillation wins, ties and loses, if the study hid labels or varied one setting of distillation."""
+    path = tables.pays_path(study.conditions)
+    if not path:
         return
-    rows = tables.pays_rows(study.conditions)
+    rows = tables.pays_rows(study.conditions, path)
+    title = "Training rows with labels" if path == tables.LABELS else tables.setting_title(path)
     st.subheader("When distillation pays", anchor=False)
     st.plotly_chart(
-        pays_chart.figure(rows),
+        pays_chart.figure(rows, title),
         config=PLAIN,
         key="findings_pays",
         alt="; ".join(
-            f"{row['value']} labels, {row['name']}: {row['outcome']}, {row['difference']:+.1f} points"
+            f"{title} {row['value']}, {row['name']}: {row['outcome']}, {row['difference']:+.1f} points"
             for row in rows.to_dict("records")
         ),
     )
     st.caption(
-        "Macro score of the distilled student minus the plain one's, in points. Both take the same number of steps; "
-        "the plain one sees the labelled rows alone, the distilled one also the others, scored by the teacher. Wins "
-        "and loses: the 95 % interval of the paired difference leaves out 0."
+        "Macro score of the distilled student minus the plain one's, in points. Both take the same number of steps"
+        + (
+            "; the plain one sees the labelled rows alone, the distilled one also the others, scored by the teacher"
+            if path == tables.LABELS
+            else ""
+        )
+        + ". Wins and loses: the 95 % interval of the paired difference leaves out 0 (not corrected for the number of "
+        "cells)."
     )
     rows_behind(rows.drop(columns="bits"), "distillation-pays")
 

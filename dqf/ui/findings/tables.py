@@ -187,9 +187,7 @@ def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
     Columns value (as text), order, condition, system, variant, bits, name, score, low, high, retention,
     n, seeds.
     """
-    values = varied_settings(conditions).get(path, [])
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    ranked = sorted(values, key=_rows_seen if path == LABELS else None) if numeric else values
+    ranked = _ranked(conditions, path)
     rows = [
         {
             "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
@@ -213,6 +211,24 @@ def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["order", "condition"], kind="stable").reset_index(drop=True)
 
 
+def _ranked(conditions: Sequence[Part], path: str) -> list[Any]:
+    """Return the values of a varied setting: numbers in their order, all else as the plan has them."""
+    values = varied_settings(conditions).get(path, [])
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return sorted(values, key=_rows_seen if path == LABELS else None) if numeric else values
+
+
+def pays_path(conditions: Sequence[Part]) -> str:
+    """Return over which setting it is worth asking where distillation pays, empty if over none.
+
+    The number of labels, if it was varied, else the one setting of distillation that was.
+    """
+    varied = list(varied_settings(conditions))
+    if LABELS in varied:
+        return LABELS
+    return varied[0] if len(varied) == 1 and varied[0].startswith("distillation.") else ""
+
+
 LABELS = "student.label_rows"
 WINS, TIES, LOSES = "wins", "ties", "loses"
 
@@ -224,6 +240,7 @@ def pays_rows(conditions: Sequence[Part], path: str = LABELS) -> pd.DataFrame:
     It wins or loses where the 95 % interval of the paired difference leaves out 0, else it ties.
     """
     known = [part for part in conditions if path in (part.get("settings") or {})]
+    order = _ranked(conditions, path)
     rows = [
         {
             "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
@@ -242,7 +259,7 @@ def pays_rows(conditions: Sequence[Part], path: str = LABELS) -> pd.DataFrame:
             "p_value": row["p_value"],
             "outcome": _outcome(float(row["difference_ci95_low"]), float(row["difference_ci95_high"])),
         }
-        for part in sorted(known, key=lambda part: _rows_seen(part["settings"][path]))
+        for part in sorted(known, key=lambda part: order.index(part["settings"][path]))
         for row in part.get("distillation_pays") or ()
     ]
     return pd.DataFrame(rows)
