@@ -7,6 +7,7 @@ can be told from the others by its values, vectors are filled with random number
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import warnings
@@ -42,7 +43,8 @@ def graph_without_weights(model: PreTrainedModel, inputs: Sequence[str]) -> ov.M
     """
     config = {**model.config.to_dict(), "_name_or_path": ""}  # where a network lies does not change it
     shapes = {name: list(weight.shape) for name, weight in model.named_parameters()}
-    network = (type(model).__qualname__, json.dumps([config, shapes], sort_keys=True, default=str), *inputs)
+    buffers = [(name, hashlib.sha256(held.numpy().tobytes()).hexdigest()) for name, held in model.named_buffers()]
+    network = (type(model).__qualname__, json.dumps([config, shapes, buffers], sort_keys=True, default=str), *inputs)
     if network not in _last:
         with _vectors_told_apart(model):
             graph = _convert(model, inputs)
@@ -132,7 +134,7 @@ def _example(model: PreTrainedModel, inputs: Sequence[str]) -> dict[str, torch.T
 
 
 def _convert(model: PreTrainedModel, inputs: Sequence[str]) -> ov.Model:
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # after `_ov`, whose work it would undo
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: TID251 - after `_ov`
 
     class Logits(nn.Module):
         """Takes the inputs by position, returns the logits only."""

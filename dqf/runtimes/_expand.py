@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from dqf.artifacts import Artifact, dequantize
-from dqf.runtimes._ov import PREFIX, ops, ov, replace
+from dqf.runtimes._graph import packed_nodes
+from dqf.runtimes._ov import ops, ov, replace
 
 
 def to_dense(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
@@ -24,12 +25,8 @@ def to_dense(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
         How many weights are dense now.
     """
     stored = artifact.tensors()
-    nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
     count = 0
-    for name, packed in artifact.packed.items():
-        codes = nodes.get(f"{PREFIX}{name}.codes")
-        if codes is None:
-            continue
+    for name, packed, codes in packed_nodes(graph, artifact):
         values = dequantize(name, packed, stored)
         keep.append(values)
         expanded = _expanded(codes)

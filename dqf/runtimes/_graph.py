@@ -9,7 +9,7 @@ file that is sized is the file that runs, whatever the runtime.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,15 @@ def read_graph(artifact: Artifact) -> ov.Model:
         offset, length = int(facts.get("offset", 0)), int(facts.get("size", 0))
         blob[offset : offset + length] = _bytes_for(name.removeprefix(PREFIX), stored, artifact.packed)
     return ov.Core().read_model(ElementTree.tostring(tree.getroot()), ov.Tensor(blob))
+
+
+def packed_nodes(graph: ov.Model, artifact: Artifact) -> Iterator[tuple[str, Packed, Any]]:
+    """Yield each packed weight that its artifact's graph uses: name, how it is packed, and the node of its codes."""
+    nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
+    for name, packed in artifact.packed.items():
+        codes = nodes.get(f"{PREFIX}{name}.codes")
+        if codes is not None:
+            yield name, packed, codes
 
 
 def _bytes_for(tensor: str, stored: Mapping[str, NDArray[Any]], packed: Mapping[str, Packed]) -> NDArray[np.uint8]:

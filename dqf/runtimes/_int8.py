@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact, dequantize
 from dqf.environment import int8_sums_overflow
-from dqf.runtimes._ov import PREFIX, ops, ov
+from dqf.runtimes._graph import packed_nodes
+from dqf.runtimes._ov import ops, ov
 
 LEVELS = 127
 LEVELS_OF_OVERFLOWING = 63
@@ -34,16 +35,12 @@ def to_int8(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
         How many layers compute in INT8 now.
     """
     stored = artifact.tensors()
-    nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
     rounded: dict[tuple[str, int, bytes], Any] = {}
     count = 0
-    for name, packed in artifact.packed.items():
-        codes = nodes.get(f"{PREFIX}{name}.codes")
+    for name, packed, codes in packed_nodes(graph, artifact):
         scale = stored.get(f"{name}.int8_scale")
-        if codes is None or scale is None:
-            continue
         product = _product_of(codes)
-        if product is None:
+        if scale is None or product is None:
             continue
         source = product.input_value(0)
         if packed.input_scale:

@@ -15,8 +15,8 @@ from typing import Any
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-import openvino as ov  # noqa: E402
-from openvino import opset13 as ops  # noqa: E402
+import openvino as ov  # noqa: E402, TID251
+from openvino import opset13 as ops  # noqa: E402, TID251
 
 __all__ = ["PREFIX", "ops", "ov", "replace", "serialize"]
 

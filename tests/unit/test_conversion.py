@@ -90,6 +90,11 @@ def test_a_network_is_converted_once_for_all_its_models(model, monkeypatch):
     model.config.num_labels = 5
     graph_without_weights(model, inputs_of(model))
     assert len(done) == 2, "another network"
+    model.register_buffer("held", torch.ones(3))
+    graph_without_weights(model, inputs_of(model))
+    model.held += 1
+    graph_without_weights(model, inputs_of(model))
+    assert len(done) == 4, "buffers become constants that no variant fills in"
 
 
 def test_vectors_that_all_look_alike_keep_their_places_and_values(model):

@@ -42,14 +42,12 @@ def gguf(full):
 
 
 def graph(full):
-    import openvino as ov
-    from openvino import opset13
-
     from dqf.runtimes._graph import _write
+    from dqf.runtimes._ov import ops, ov
 
-    given = opset13.parameter(LARGE.shape, dtype=np.float32)
+    given = ops.parameter(LARGE.shape, dtype=np.float32)
     full.rename(full.with_name("whole.bin"))
-    _write(ov.Model([opset13.add(opset13.constant(LARGE + 1), given)], [given]), full.parent)
+    _write(ov.Model([ops.add(ops.constant(LARGE + 1), given)], [given]), full.parent)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
 import pytest
-from openvino import opset13 as ops
 
 from dqf import environment
 from dqf.runtimes import _int8
+from dqf.runtimes._ov import ops, ov
 
 
 def multiply(x: np.ndarray, weight: np.ndarray, keep: list) -> np.ndarray:
