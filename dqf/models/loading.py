@@ -18,6 +18,7 @@ from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
 from dqf.models.catalog import local_model_path
 from dqf.models.safety import refuse_unsafe_model
+from dqf.models.soundness import refuse_broken_weights
 from dqf.settings import Settings
 
 transformers_logging.set_verbosity_error()
@@ -60,7 +61,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
         The classifier; its head is new unless the checkpoint brought one that fits.
 
     Raises:
-        UserError: not found, not allowed, unsafe weights, or an architecture without a classifier.
+        UserError: not found, not allowed, unsafe or broken weights, or an architecture without a classifier.
     """
     path = local_model_path(source, settings)
     if path is not None and path.is_dir() and not source.startswith("starter:"):
@@ -92,6 +93,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
         ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"a model must have a fast tokenizer (tokenizer.json): {source} has none.")
+    refuse_broken_weights(source, model.named_parameters())
     scratch.mkdir(parents=True, exist_ok=True)
     tokenizer.backend_tokenizer.save(str(scratch / "tokenizer.json"))
     pad_id = next(

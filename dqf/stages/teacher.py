@@ -12,8 +12,9 @@ from torch.nn import functional
 from dqf.data.encode import Encoder
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
-from dqf.models.catalog import local_model_path
+from dqf.models.catalog import TEACHER_LAYERS, local_model_path
 from dqf.models.loading import load_source, parameter_count, save_folder
+from dqf.models.soundness import refuse_broken_folder
 from dqf.settings import Settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
@@ -28,6 +29,8 @@ def make_teacher(context: Context) -> Output:
     config = context.config.teacher
 
     def work(folder: Path) -> dict[str, Any]:
+        if context.config.student.model != TEACHER_LAYERS:
+            refuse_broken_folder(context.config.student.model, context.settings)  # before the teacher is trained for it
         context.reporter.message(f"Loading {config.model}.")
         teacher = load_source(config.model, context.task, context.settings, config.seed, folder)
         if config.fine_tune == "never" and not teacher.fine_tuned:

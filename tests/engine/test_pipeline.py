@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,6 +284,26 @@ def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, mon
     found = caches(result)
     assert found.pop("benchmark") == "miss"
     assert set(found.values()) == {"hit"}
+
+
+@pytest.mark.parametrize("broken", ["teacher", "student"])
+def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(settings, tiny_env, broken):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    config = tiny_config(tiny_env)
+    folder = tiny_env / f"broken-{broken}"
+    shutil.copytree(tiny_env / broken, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith(("embed_tokens.weight", "word_embeddings.weight")))
+    weights[name][-1, 0] = torch.inf  # of a token that no text has: training would never notice
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config[broken]["model"] = str(folder)
+    run_dir = create_run(settings.runs_dir, config, "tiny")
+    assert run_in_process(run_dir, settings) == "failed"
+    events = list(read_events(run_dir))
+    assert f"{name} of {folder} holds NaN or infinity" in json.dumps(events[-1].data)
+    assert not any(event.kind == "progress" for event in events)
 
 
 def test_all_variants_in_one_runtime(settings, tiny_env):
