@@ -86,6 +86,7 @@ def test_own_studies_and_their_settings(open_page, filled_studies):
     assert not app.exception
     assert app.selectbox(key="study").value == "heat"
     assert "What the settings change" in everything(app)
+    assert app.selectbox(key="condition_heat").value == "temperature=2.0"  # what a run takes unless told otherwise
     app.selectbox(key="condition_heat").select("temperature=4.0").run()
     assert not app.exception
     markdown = [e.value for kind in ("markdown", "caption", "error", "warning", "info") for e in app.get(kind)]
@@ -98,6 +99,16 @@ def test_a_broken_study_does_not_hide_the_others(open_page, filled_studies):
     assert not app.exception
     assert "must be of schema version 1" in everything(app)
     assert app.selectbox(key="study").value == "heat"
+
+
+def test_a_study_of_a_plan_that_cannot_be_read_opens_at_its_first_settings(open_page, filled_studies):
+    path = filled_studies / "studies" / "heat" / "study.json"
+    facts = json.loads(path.read_text())
+    facts["plan"]["base"] = {"teacher": {"unheard_of": 1}}
+    path.write_text(json.dumps(facts))
+    app = open_page("findings", study="heat")
+    assert not app.exception
+    assert app.selectbox(key="condition_heat").value == "temperature=1.0"
 
 
 def test_a_study_without_a_common_bit_width_still_shows(open_page, filled_studies):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from dqf.errors import UserError
+from dqf.config import RunConfig
+from dqf.errors import ConfigError, UserError
 from dqf.jobs import protocol
 from dqf.settings import Settings
 from dqf.study.analyse import SCHEMA_VERSION
@@ -63,6 +66,16 @@ class Study:
     def conditions(self) -> tuple[Mapping[str, Any], ...]:
         """The parts of the summary, one per condition; the summary itself where nothing was varied."""
         return tuple(self.summary.get("conditions") or (self.summary,))
+
+    @property
+    def usual(self) -> Mapping[str, Any]:
+        """The condition a run takes unless told otherwise, so the one to show first; the first where none is it."""
+        try:
+            config = RunConfig.from_dict(self.facts["plan"]["base"]).to_dict()
+            agree = [_agrees(config, part["settings"]) for part in self.conditions]
+        except (ConfigError, LookupError, TypeError, AttributeError):
+            agree = []
+        return self.conditions[agree.index(True) if True in agree else 0]
 
 
 def load(folder: Path, settings: Settings) -> Study:
@@ -124,3 +137,8 @@ def checked(summary: Any, name: str) -> Mapping[str, Any]:
 
 def _lacks(name: str, key: str) -> str:
     return f"{SUMMARY} must hold `{key}` as docs/result-schema.md says: that of {name} does not; analyse it again."
+
+
+def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Tell whether a config holds these settings, given by their paths."""
+    return all(functools.reduce(operator.getitem, path.split("."), config) == value for path, value in settings.items())

@@ -55,11 +55,17 @@ def choose(studio: Studio, controls: DeltaGenerator) -> tuple[Study, Part, str] 
 
 
 def _condition(study: Study) -> Part:
-    parts = {str(part["condition"]) or "all runs": part for part in study.conditions}
+    parts = {_title(part): part for part in study.conditions}
     if len(parts) < 2:
         return study.conditions[0]
-    chosen = st.selectbox("Settings", list(parts), key=f"condition_{study.name}", width=320)
+    names = list(parts)
+    usual = names.index(_title(study.usual))
+    chosen = st.selectbox("Settings", names, index=usual, key=f"condition_{study.name}", width=320)
     return parts[chosen]
+
+
+def _title(part: Part) -> str:
+    return str(part["condition"]) or "all runs"
 
 
 def _bits(part: Part) -> str:
