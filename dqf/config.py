@@ -179,6 +179,13 @@ def _check_sources(config: RunConfig, errors: list[FieldError]) -> None:
     ):
         if message:
             errors.append(FieldError(path, message))
+    if config.distillation.teachers > 1 and config.teacher.fine_tune == "never":
+        given = config.distillation.teachers
+        errors.append(
+            FieldError(
+                "distillation.teachers", f"must be 1 if the teacher is never fine-tuned: got {given}, all the same."
+            )
+        )
     if config.student.model == TEACHER_LAYERS:
         layers = parse_keep_layers(config.student.keep_layers)
         if isinstance(layers, str):

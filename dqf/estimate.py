@@ -127,11 +127,11 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if config.teacher.tuning == LORA:
             trained = _adapter_params(teacher, config.teacher.lora_rank)
         steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
-        parts[TEACHER] += _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
-        parts[TEACHER] += _inference_s(teacher, scored, work, settings)
+        once = _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
+        parts[TEACHER] += config.distillation.teachers * (once + _inference_s(teacher, scored, work, settings))
         parts[MEASURE] += _inference_s(teacher, 2 * work.eval_rows, work, settings)
         memory = max(memory, _training_bytes(teacher, trained, work, config.teacher.batch_size))
-        disk += 4 * teacher.params + 12 * trained
+        disk += 2 * (1 + config.distillation.teachers) * teacher.params + 12 * trained
     if student is not None:
         steps = config.student.epochs * work.train_rows / config.student.batch_size
         rows = config.student.epochs * work.train_rows

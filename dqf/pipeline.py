@@ -32,9 +32,9 @@ from dqf.stages.export import ARTIFACT, export_artifact
 from dqf.stages.quantize import Form, quantize_student
 from dqf.stages.record import Measured, record_result
 from dqf.stages.student import train_student
-from dqf.stages.teacher import make_teacher
+from dqf.stages.teacher import make_teachers
 from dqf.stages.teacher_features import compute_teacher_features
-from dqf.stages.teacher_outputs import compute_teacher_outputs
+from dqf.stages.teacher_outputs import average_teacher_outputs
 from dqf.stages.verify import choose_runtime, far_slower, read_verification
 
 
@@ -80,10 +80,14 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
     def title(one: Planned) -> str:
         return f"{names[one.variant]} {one.form.title}" if one.form else names[one.variant]
 
+    further = range(2, config.distillation.teachers + 1)
     stages = [
         ("data", "Load and check the data"),
         ("teacher", "Fine-tune the teacher"),
+        *((f"teacher:{number}", f"Fine-tune teacher {number}") for number in further),
         ("teacher-outputs", "Compute the teacher's outputs"),
+        *((f"teacher-outputs:{number}", f"Compute teacher {number}'s outputs") for number in further),
+        *([("teacher-outputs:mean", "Average the teachers' outputs")] if further else []),
         *([("teacher-features", "Compute the teacher's states")] if needs_features(config) else []),
         ("student-ft", "Train Student-FT on hard labels"),
         ("student-kd", "Train Student-KD by distillation"),
@@ -142,8 +146,8 @@ def _work(
     reporter.stage_done("data", "miss", 0.0, sizes)
     context = Context(config, task, fingerprint, settings, run_dir, reporter, cache, device)
 
-    teacher = make_teacher(context)
-    teacher_outputs = compute_teacher_outputs(context, teacher)
+    teacher, *further = make_teachers(context)
+    teacher_outputs = average_teacher_outputs(context, (teacher, *further))
     teacher_features = compute_teacher_features(context, teacher)
     sources: dict[str, Output] = {
         "teacher": teacher,

@@ -242,6 +242,16 @@ class DistillationConfig:
     """How Student-KD learns from the teacher."""
 
     method: str = setting("logit-kd", "Distillation", "The registered distiller.", flag="--distiller")
+    teachers: int = setting(
+        1,
+        "Averaged teachers",
+        "Student-KD learns from the average of so many teachers, fine-tuned with one teacher seed after the other; the "
+        "first of them is the one that is reported, and whose states are matched.",
+        minimum=1,
+        maximum=10,
+        flag="--averaged-teachers",
+        advanced=True,
+    )
     altered_copies: int = setting(
         0,
         "Altered copies",

@@ -165,7 +165,7 @@ def _making(artifact: Artifact, origin: Origin) -> str:
         ("Data", f"{task.get('name')}: {task.get('train_n')} rows to learn from. {task.get('note') or ''}".strip()),
         (
             "Distillation",
-            _settings(str(distillation.get("method")), distillation.get("options")) + _unlabelled(distillation)
+            _settings(str(distillation.get("method")), distillation.get("options")) + _learnt_from(distillation)
             if distilled
             else "none, labels only",
         ),
@@ -181,9 +181,11 @@ def _making(artifact: Artifact, origin: Origin) -> str:
     return "## How it was made\n\n| | |\n|---|---|\n" + "".join(f"| {a} | {_cell(b)} |\n" for a, b in rows)
 
 
-def _unlabelled(distillation: Mapping[str, Any]) -> str:
-    """Return which texts besides the training rows the teacher scored, empty if none."""
+def _learnt_from(distillation: Mapping[str, Any]) -> str:
+    """Return which texts besides the training rows how many teachers scored, empty if it was one teacher and none."""
     found = ""
+    if distillation.get("teachers", 1) > 1:
+        found += f"; the average of {distillation['teachers']} teachers"
     if distillation.get("altered_copies"):
         found += f"; {distillation['altered_copies']} altered copies of each training row"
     if distillation.get("transfer", "none") != "none":

@@ -111,7 +111,7 @@ def _load(context: Context, teacher: Output, scratch: Path) -> Classifier:
 def _distillation_facts(context: Context) -> dict[str, Any]:
     """Return what decides the distilled student's loss; its rows are a matter of the teacher's outputs."""
     facts = dataclasses.asdict(context.config.distillation)
-    for name in ("altered_copies", "transfer", "transfer_rows"):
+    for name in ("teachers", "altered_copies", "transfer", "transfer_rows"):
         del facts[name]
     return facts
 

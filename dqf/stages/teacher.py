@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,29 @@ from dqf.training import Loss, Recipe, train
 VERSION = 1
 
 
-def make_teacher(context: Context) -> Output:
-    """Return a model folder with the teacher, FP16."""
+def make_teachers(context: Context) -> tuple[Output, ...]:
+    """Return model folders with the teacher and those it is averaged with, each fine-tuned with the next seed.
+
+    Raises:
+        UserError: several are wanted of a model that is not fine-tuned here, so that all would be the same.
+    """
+    config = context.config
+    first = make_teacher(context)
+    if config.distillation.teachers > 1 and not first.metrics["fine_tuned_here"]:
+        raise UserError(
+            f"teachers to average must be fine-tuned here, each with a seed of its own: {config.teacher.model} brings "
+            f"its head; take one teacher instead of {config.distillation.teachers}, or fine-tune it always."
+        )
+    further = []
+    for number in range(2, config.distillation.teachers + 1):
+        seeded = dataclasses.replace(config.teacher, seed=config.teacher.seed + number - 1)
+        other = dataclasses.replace(context, config=dataclasses.replace(config, teacher=seeded))
+        further.append(make_teacher(other, f"teacher:{number}"))
+    return (first, *further)
+
+
+def make_teacher(context: Context, stage: str = "teacher") -> Output:
+    """Return a model folder with the teacher, FP16; `stage` is its id within the run."""
     config = context.config.teacher
 
     def work(folder: Path) -> dict[str, Any]:
@@ -67,7 +89,7 @@ def make_teacher(context: Context) -> Output:
         **context.numerics(),
         "source": source_fingerprint(config.model, context.settings),
     }
-    return context.cache.run("teacher", version=VERSION, config=facts, inputs=(), work=work)
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)
 
 
 def hard_label_loss(task: Task) -> Loss:

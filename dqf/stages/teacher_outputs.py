@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,30 @@ VERSION = 1
 FILE = "logits.npy"
 
 
-def compute_teacher_outputs(context: Context, teacher: Output) -> Output:
-    """Return a folder with `logits.npy`, float32 (rows of the transfer set, outputs)."""
+def average_teacher_outputs(context: Context, teachers: Sequence[Output]) -> Output:
+    """Return a folder with `logits.npy`: the mean of what all teachers answer, those of the only one if it is alone.
+
+    The softmax of averaged logits is the geometric mean of the teachers' distributions, at any temperature.
+    Reference: Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network", section 1.
+    """
+    stages = ("teacher-outputs", *(f"teacher-outputs:{number}" for number in range(2, len(teachers) + 1)))
+    outputs = tuple(
+        compute_teacher_outputs(context, teacher, stage) for stage, teacher in zip(stages, teachers, strict=True)
+    )
+    if len(outputs) == 1:
+        return outputs[0]
+
+    def work(folder: Path) -> dict[str, Any]:
+        logits = np.stack([np.load(one.folder / FILE) for one in outputs])
+        np.save(folder / FILE, logits.mean(0, dtype=np.float32))
+        return {"rows": logits.shape[1], "teachers": len(outputs)}
+
+    facts = {"mean": "logits"}
+    return context.cache.run("teacher-outputs:mean", version=VERSION, config=facts, inputs=outputs, work=work)
+
+
+def compute_teacher_outputs(context: Context, teacher: Output, stage: str = "teacher-outputs") -> Output:
+    """Return a folder with `logits.npy`, float32 (rows of the transfer set, outputs); `stage` is its id in the run."""
 
     def work(folder: Path) -> dict[str, Any]:
         model = load_folder(teacher.folder)
@@ -29,4 +52,4 @@ def compute_teacher_outputs(context: Context, teacher: Output) -> Output:
         return {"rows": len(encoded), "tokens": encoded.tokens}
 
     facts = {**context.data_facts(), **context.numerics(), **transfer_facts(context)}
-    return context.cache.run("teacher-outputs", version=VERSION, config=facts, inputs=(teacher,), work=work)
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(teacher,), work=work)

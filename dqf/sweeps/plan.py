@@ -201,7 +201,9 @@ def shared_work(runs: Sequence[PlannedRun]) -> dict[str, int]:
             data["student"],
             data["seed"],
         ]
-        keys["teachers"].add(digest_of(teacher))
+        for further in range(data["distillation"]["teachers"]):
+            seed = data["teacher"]["seed"] + further
+            keys["teachers"].add(digest_of([data["task"], data["teacher"] | {"seed": seed}]))
         keys["Student-FT"].add(digest_of(plain))
         keys["Student-KD"].add(digest_of([plain, teacher, data["distillation"]]))
     return {name: len(found) for name, found in keys.items()}

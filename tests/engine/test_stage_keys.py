@@ -14,7 +14,7 @@ from dqf.stages._context import Context
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
 from dqf.stages.teacher_features import compute_teacher_features
-from dqf.stages.teacher_outputs import compute_teacher_outputs
+from dqf.stages.teacher_outputs import average_teacher_outputs, compute_teacher_outputs
 
 TEACHER_KEY = "79b7d93f1a8542f9f42aba5c"
 """As it was before teachers had a seed of their own."""
@@ -85,6 +85,16 @@ def test_altered_copies_decide_what_is_learnt_from_the_teacher_alone():
     assert train_student(more, teacher, outputs).key not in STUDENT_KEYS["starter:minilm-l6"]
     again = context(distillation={"altered_copies": 2}, task={"source": "glue:sst2", "seed": 1})
     assert compute_teacher_outputs(again, make_teacher(again)).key != outputs.key
+
+
+def test_one_teacher_is_no_average_and_their_number_is_no_setting_of_the_student():
+    plain, more = context(), context(distillation={"teachers": 3})
+    teacher = make_teacher(plain)
+    outputs = average_teacher_outputs(plain, (teacher,))
+    assert outputs.key == OUTPUTS_KEY
+    assert average_teacher_outputs(plain, (teacher, teacher)).key != OUTPUTS_KEY
+    for learnt_from in (None, outputs):
+        assert train_student(more, teacher, learnt_from).key == train_student(plain, teacher, learnt_from).key
 
 
 def test_transfer_texts_decide_what_is_learnt_from_the_teacher_alone():

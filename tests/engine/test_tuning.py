@@ -12,7 +12,7 @@ from dqf.config import RunConfig
 from dqf.data.encode import Encoder
 from dqf.data.load import load_task
 from dqf.data.tasks import labelled_rows
-from dqf.errors import Cancelled
+from dqf.errors import Cancelled, UserError
 from dqf.memory import PeakMemory
 from dqf.models.loading import load_folder, load_source
 from dqf.progress import SilentReporter
@@ -21,11 +21,11 @@ from dqf.stages._cache import StageCache
 from dqf.stages._context import Context
 from dqf.stages._tuning import prepare
 from dqf.stages.student import train_student
-from dqf.stages.teacher import hard_label_loss, make_teacher
+from dqf.stages.teacher import hard_label_loss, make_teacher, make_teachers
 from dqf.stages.teacher_features import compute_teacher_features
-from dqf.stages.teacher_outputs import compute_teacher_outputs
+from dqf.stages.teacher_outputs import FILE, average_teacher_outputs, compute_teacher_outputs
 from dqf.training import Recipe, train
-from tests.support.tiny import tiny_config
+from tests.support.tiny import tiny_config, write_bert
 
 ADAPTED = {"tuning": "lora", "lora_rank": 4, "lora_dropout": 0.1}
 
@@ -171,3 +171,24 @@ def test_altered_copies_are_learnt_from_in_the_same_number_of_steps(make, method
     plain, more = distilled(0), distilled(2)
     assert more.metrics["steps"] == plain.metrics["steps"]
     assert more.metrics["loss"] != plain.metrics["loss"]
+
+
+def test_averaged_teachers_are_those_of_the_next_seeds_and_the_student_learns_their_mean(make):
+    context = make(distillation={"teachers": 2}, teacher={"seed": 7})
+    teachers = make_teachers(context)
+    assert [one.folder for one in teachers] == [make_teacher(make(teacher={"seed": seed})).folder for seed in (7, 8)]
+    mean = average_teacher_outputs(context, teachers)
+    apart = [np.load(compute_teacher_outputs(context, one).folder / FILE) for one in teachers]
+    assert not np.array_equal(*apart)
+    np.testing.assert_allclose(np.load(mean.folder / FILE), (apart[0] + apart[1]) / 2, rtol=1e-6, atol=1e-7)
+    alone = train_student(context, teachers[0], average_teacher_outputs(context, teachers[:1]))
+    both = train_student(context, teachers[0], mean)
+    assert both.metrics["steps"] == alone.metrics["steps"]
+    assert both.metrics["loss"] != alone.metrics["loss"]
+
+
+def test_teachers_that_bring_their_head_are_all_the_same(make, tiny_env):
+    teacher = write_bert(tiny_env / "with-head", id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    context = make(distillation={"teachers": 2}, teacher={"model": str(teacher)})
+    with pytest.raises(UserError, match=r"must be fine-tuned here, each with a seed of its own: .* instead of 2"):
+        make_teachers(context)

@@ -101,6 +101,12 @@ def test_kept_layers_are_checked_when_they_matter(layers):
     RunConfig.from_dict({"student": {"keep_layers": layers}})
 
 
+def test_teachers_that_are_never_fine_tuned_are_not_averaged():
+    found = errors_of({"teacher": {"fine_tune": "never"}, "distillation": {"teachers": 3}})
+    assert found.keys() == {"distillation.teachers"}
+    assert "got 3" in found["distillation.teachers"]
+
+
 def test_config_that_is_no_mapping_is_refused():
     assert errors_of(["x"]).keys() == {""}
 

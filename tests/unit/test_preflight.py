@@ -98,6 +98,17 @@ def test_altered_copies_are_scored_once_more_each_and_train_no_longer(root):
     assert two.parts[TEACHER] > none.parts[TEACHER]
 
 
+def test_averaged_teachers_are_each_trained_and_kept(root):
+    def found(teachers):
+        config = RunConfig.from_dict(tiny_config(root, distillation={"teachers": teachers}))
+        return estimate(config, load_settings(root / "results"))
+
+    one, three = found(1), found(3)
+    assert {name for name in one.parts if one.parts[name] != three.parts[name]} == {TEACHER}
+    assert three.parts[TEACHER] > 2 * one.parts[TEACHER]
+    assert three.disk_bytes > one.disk_bytes
+
+
 def test_transfer_texts_are_scored_and_train_no_longer(root):
     def found(**distillation):
         config = RunConfig.from_dict(tiny_config(root, distillation=distillation))

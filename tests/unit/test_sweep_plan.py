@@ -171,6 +171,8 @@ def test_what_runs_share_is_told():
     assert shared_work(expand(plan).runs) == {"teachers": 1, "Student-FT": 2, "Student-KD": 6}
     cut = Plan({"student": {"model": "teacher-layers"}}, {"teacher.epochs": (1, 2)})
     assert shared_work(expand(cut).runs) == {"teachers": 2, "Student-FT": 2, "Student-KD": 2}
+    averaged = Plan({"distillation": {"teachers": 3}}, {"teacher.seed": (0, 1)})
+    assert shared_work(expand(averaged).runs) == {"teachers": 4, "Student-FT": 1, "Student-KD": 2}
 
 
 def test_a_sweep_is_found_again_by_its_runs_and_extended_by_its_name(tmp_path):

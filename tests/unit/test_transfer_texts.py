@@ -113,9 +113,10 @@ def test_wrong_settings_are_refused_before_work_starts(given, message):
 
 
 def test_the_model_card_says_what_the_teacher_scored():
-    from dqf.exporting.card import _unlabelled
+    from dqf.exporting.card import _learnt_from
 
     plain = dataclasses.asdict(DistillationConfig())
-    assert _unlabelled(plain) == ""
-    more = _unlabelled(plain | {"altered_copies": 4, "transfer": "glue:mnli", "transfer_rows": 500})
+    assert _learnt_from(plain) == ""
+    more = _learnt_from(plain | {"altered_copies": 4, "transfer": "glue:mnli", "transfer_rows": 500})
+    assert _learnt_from(plain | {"teachers": 3}) == "; the average of 3 teachers"
     assert more == "; 4 altered copies of each training row; up to 500 texts of glue:mnli, without their labels"
