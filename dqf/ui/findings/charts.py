@@ -14,10 +14,11 @@ import plotly.graph_objects as go
 from dqf.ui.axes import numbers
 from dqf.ui.charts import LEGEND, MARGIN
 from dqf.ui.findings import tables
-from dqf.ui.theme import INTERVAL_COLOR, NEUTRAL_COLOR, variant_color, variant_title
+from dqf.ui.theme import BITS_SYMBOLS, INTERVAL_COLOR, MIXED_SYMBOL, NEUTRAL_COLOR, variant_color, variant_title
 
 LOSS_COLOR = "#dd4b39"
 GAIN_COLOR = "#129a8b"
+SYMBOLS = {str(bits): symbol for bits, symbol in BITS_SYMBOLS.items()}
 DASHES = {"16": "solid", "8": "dash", "4": "solid", "3": "dashdot", "2": "dot"}
 
 
@@ -183,15 +184,15 @@ def setting(rows: pd.DataFrame, title: str) -> go.Figure:
     for at, name in enumerate(systems):
         part = rows[rows["system"] == name]
         score, low, high = (numbers(part, column) for column in ("score", "low", "high"))
-        color = variant_color(str(part["variant"].iloc[0]))
+        color, bits = variant_color(str(part["variant"].iloc[0])), str(part["bits"].iloc[0])
         shift = 0.5 * ((at + 0.5) / len(systems) - 0.5)
         figure.add_scatter(
             x=[values.index(value) + shift for value in part["value"]],
             y=score,
             mode="lines+markers" if joined and not part["value"].duplicated().any() else "markers",
             name=html.escape(str(part["name"].iloc[0])),
-            marker={"size": 9, "color": color},
-            line={"width": 2, "color": color, "dash": DASHES.get(str(part["bits"].iloc[0]), "dot")},
+            marker={"size": 9, "color": color, "symbol": SYMBOLS.get(bits, MIXED_SYMBOL)},
+            line={"width": 2, "color": color, "dash": DASHES.get(bits, "dot")},
             error_y={
                 "type": "data",
                 "array": high - score,
