@@ -125,6 +125,24 @@ def test_methods_are_points_without_a_line_and_named(conditions):
     assert tables.varied_settings([{"settings": {"a": 1}}, {"settings": {"a": 1}}]) == {}
 
 
+def test_settings_varied_together_stand_next_to_each_other(conditions):
+    varied = copy.deepcopy(conditions)
+    pairs = [(teacher, student) for teacher in ("full", "lora") for student in ("full", "lora")]
+    for one, (teacher, student) in zip(varied, pairs, strict=True):
+        one["settings"] = {"teacher.tuning": teacher, "student.tuning": student}
+    rows = tables.setting_rows(varied, "teacher.tuning")
+    kept = rows[rows["system"] == "student-kd"]
+    assert list(zip(kept["value"], kept["beside"], strict=True)) == [
+        (tables.setting_value(teacher), tables.setting_value(student)) for teacher, student in pairs
+    ]
+    figure = finding_charts.setting(kept, "Teacher tuning")
+    assert len(set(figure.data[0].x)) == 4
+    assert figure.data[0].mode == "markers"
+    assert figure.layout.xaxis.title.text == "Student tuning, within teacher tuning"
+    assert list(figure.layout.xaxis.ticktext) == 2 * ["Full fine-tuning", "LoRA"]
+    assert [one.text for one in figure.layout.annotations] == ["<b>Full fine-tuning</b>", "<b>LoRA</b>"]
+
+
 def test_missing_figures_are_dashes_not_errors(part):
     bare = copy.deepcopy(part)
     for row in (*bare["variants"], *bare["bits"].values()):

@@ -19,6 +19,8 @@ from dqf.ui.theme import BITS_SYMBOLS, INTERVAL_COLOR, MIXED_SYMBOL, NEUTRAL_COL
 LOSS_COLOR = "#dd4b39"
 GAIN_COLOR = "#129a8b"
 SYMBOLS = {str(bits): symbol for bits, symbol in BITS_SYMBOLS.items()}
+GROUP_GAP = 0.4
+"""Between groups of places on an axis, in places."""
 DASHES = {"16": "solid", "8": "dash", "4": "solid", "3": "dashdot", "2": "dot"}
 
 
@@ -173,13 +175,18 @@ def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figur
 def setting(rows: pd.DataFrame, title: str) -> go.Figure:
     """Return the score of the chosen systems over the values of a setting, with intervals.
 
+    Where other settings were varied too, their values stand next to each other within each value of this one.
+
     Args:
         rows: `setting_rows` of the systems to show.
         title: of the setting.
     """
-    values = list(dict.fromkeys(rows.sort_values("order", kind="stable")["value"]))
+    rows = rows.sort_values("order", kind="stable")
+    places = _places(rows)
     systems = list(dict.fromkeys(rows["system"]))
-    joined = all(re.fullmatch(r"[\d.]+", value) for value in values)  # methods are no steps of a scale
+    grouped = rows["beside"].nunique() > 1
+    # Methods are no steps of a scale.
+    joined = not grouped and all(re.fullmatch(r"[\d.]+", value) for value in rows["value"])
     figure = go.Figure()
     for at, name in enumerate(systems):
         part = rows[rows["system"] == name]
@@ -187,9 +194,9 @@ def setting(rows: pd.DataFrame, title: str) -> go.Figure:
         color, bits = variant_color(str(part["variant"].iloc[0])), str(part["bits"].iloc[0])
         shift = 0.5 * ((at + 0.5) / len(systems) - 0.5)
         figure.add_scatter(
-            x=[values.index(value) + shift for value in part["value"]],
+            x=[places[pair] + shift for pair in zip(part["value"], part["beside"], strict=True)],
             y=score,
-            mode="lines+markers" if joined and not part["value"].duplicated().any() else "markers",
+            mode="lines+markers" if joined else "markers",
             name=html.escape(str(part["name"].iloc[0])),
             marker={"size": 9, "color": color, "symbol": SYMBOLS.get(bits, MIXED_SYMBOL)},
             line={"width": 2, "color": color, "dash": DASHES.get(bits, "dot")},
@@ -206,12 +213,49 @@ def setting(rows: pd.DataFrame, title: str) -> go.Figure:
         )
     figure.update_layout(height=380, margin=MARGIN, legend=LEGEND, showlegend=True)
     figure.update_xaxes(
-        title=html.escape(title),
-        tickvals=list(range(len(values))),
-        ticktext=[html.escape(value) for value in values],
-        range=[-0.5, len(values) - 0.5],
+        title=html.escape(f"{rows['beside_title'].iloc[0]}, within {title.lower()}" if grouped else title),
+        title_standoff=44 if grouped else None,
+        tickvals=list(places.values()),
+        ticktext=[html.escape(beside if grouped else value) for value, beside in places],
+        range=[-0.5, max(places.values()) + 0.5],
         showgrid=False,
         zeroline=False,
     )
     figure.update_yaxes(title="Macro score (%)", zeroline=False)
+    if grouped:
+        _name_groups(figure, places)
     return figure
+
+
+def _places(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return where on the axis each pair of value and beside of `setting_rows` stands, groups set apart."""
+    there = set(zip(rows["value"], rows["beside"], strict=True))
+    inner = list(dict.fromkeys(rows["beside"]))
+    places: dict[tuple[str, str], float] = {}
+    at = 0.0
+    for value in dict.fromkeys(rows["value"]):
+        for beside in inner:
+            if (value, beside) in there:
+                places[value, beside] = at
+                at += 1
+        at += GROUP_GAP if len(inner) > 1 else 0
+    return places
+
+
+def _name_groups(figure: go.Figure, places: Mapping[tuple[str, str], float]) -> None:
+    """Write the value that each group of places shares below it, and draw a line between groups."""
+    last = None
+    for value in dict.fromkeys(value for value, _ in places):
+        inside = [at for (one, _), at in places.items() if one == value]
+        figure.add_annotation(
+            x=sum(inside) / len(inside),
+            y=0,
+            yref="paper",
+            yanchor="top",
+            yshift=-24,
+            showarrow=False,
+            text=f"<b>{html.escape(value)}</b>",
+        )
+        if last is not None:
+            figure.add_vline((last + inside[0]) / 2, line={"width": 1, "color": NEUTRAL_COLOR, "dash": "dot"})
+        last = inside[-1]

@@ -133,6 +133,4 @@ def _settings(conditions: Sequence[Part], paths: list[str]) -> None:
         key=f"setting_chart_{key}_{path}",
         alt=f"Macro score over {title} with 95 % intervals; the rows below hold the same figures",
     )
-    if len(paths) > 1:
-        st.caption("Several settings were varied together: each point is one combination; see the rows for which.")
-    rows_behind(rows.drop(columns=["order", "system"]), f"setting-{path.rsplit('.', 1)[-1]}")
+    rows_behind(rows.drop(columns=["order", "system", "beside_title"]), f"setting-{path.rsplit('.', 1)[-1]}")

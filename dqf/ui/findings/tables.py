@@ -184,13 +184,21 @@ def varied_settings(conditions: Sequence[Part]) -> dict[str, list[Any]]:
 def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
     """Return the score of every system at each value of a setting.
 
-    Columns value (as text), order, condition, system, variant, bits, name, score, low, high, retention,
-    n, seeds.
+    Columns value (as text), beside (of the other settings that were varied, as text), beside_title (which those are),
+    order, condition, system, variant, bits, name, score, low, high, retention, n, seeds.
     """
     ranked = _ranked(conditions, path)
+    others = [one for one in varied_settings(conditions) if one != path]
+
+    def text(part: Part, name: str) -> str:
+        value = part["settings"].get(name)
+        return label_count(value) if name == LABELS else setting_value(value)
+
     rows = [
         {
-            "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
+            "value": text(part, path),
+            "beside": ", ".join(text(part, other) for other in others),
+            "beside_title": ", ".join(setting_title(other) for other in others),
             "order": ranked.index(part["settings"][path]),
             "condition": part["condition"],
             "system": row["system"],

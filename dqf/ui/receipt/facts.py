@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dqf.errors import UserError
+from dqf.quant.scales import FP16_BITS
 from dqf.ui import format as fmt
 from dqf.ui.receipt.layer_names import layer_names
 
@@ -31,6 +32,7 @@ TEXTS = ("kind", "method", "error_of", "fallback")
 NUMBERS = (
     "bits",
     "group_size",
+    "scale_bits",
     "params",
     "calibration_tokens",
     "error",
@@ -86,7 +88,7 @@ def read(path: Path) -> pd.DataFrame:
 def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per layer, in the order of the receipt.
 
-    Columns: name, kind, method, error_of, fallback (text, empty if not known); bits, group_size, params,
+    Columns: name, kind, method, error_of, fallback (text, empty if not known); bits, group_size, scale_bits, params,
     calibration_tokens, error, error_rtn, block_error_before, block_error, output_distance_before, output_distance,
     seconds (NaN if not known); symmetric (bool or None); depth (NaN outside the stack of transformer layers), role,
     label, column (depth, -1 before the stack, one more than the last after it), ratio (error / error_rtn), outcome.
@@ -161,6 +163,9 @@ def facts(frame: pd.DataFrame) -> str:
     groups = frame["group_size"].dropna().unique()
     if len(groups) == 1:
         found.append(f"groups of {groups[0]:g} weights" if groups[0] > 0 else "one scale per row")
+    scales = frame["scale_bits"].dropna().unique()
+    if len(scales) == 1 and scales[0] < FP16_BITS:
+        found.append(f"scales of {scales[0]:g} bits")
     symmetry = set(frame["symmetric"].dropna())
     if len(symmetry) == 1:
         found.append("symmetric" if symmetry.pop() else "asymmetric")

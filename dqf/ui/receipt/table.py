@@ -26,6 +26,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table["Method"] = frame["method"].str.upper()
     table["Bits"] = frame["bits"]
     table["Group size"] = frame["group_size"]
+    if frame["scale_bits"].notna().any():
+        table["Scale bits"] = frame["scale_bits"]
     table["Calibration tokens"] = frame["calibration_tokens"]
     table["Error (%)"] = 100 * frame["error"]
     table["RTN error (%)"] = 100 * frame["error_rtn"]
