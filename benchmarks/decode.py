@@ -163,7 +163,7 @@ def _rounded(weight: Tensor) -> QuantizedWeight:
     from dqf.quant.qparams import Granularity, choose_qparams, quantize
 
     granularity = Granularity(4, GROUP_SIZE)
-    return quantize(weight, *choose_qparams(weight, granularity), granularity)
+    return quantize(weight, choose_qparams(weight, granularity), granularity)
 
 
 def _weights(model: Any) -> list[tuple[str, Any]]:

@@ -39,12 +39,20 @@ class Job:
     tool: str
     method: str
     bits: int
-    options: tuple[tuple[str, Any], ...] = ()
     group_size: int = GROUP_SIZE
+    options: tuple[tuple[str, Any], ...] = ()
     rows: int = CALIBRATION_ROWS
     output_steps: int = 0
     texts: int = 0
     """Stretches of text for the tuning of outputs, besides those for calibration."""
+    scale_bits: int = 16
+    beside: str = ""
+    """The job it is compared with: its like with FP16 scales, in no fewer bytes."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Codes, scales and zero points; a row's own scale, at most 0.03 here, is left out."""
+        return self.bits + (self.bits + self.scale_bits) / self.group_size
 
 
 JOBS = (
@@ -56,6 +64,17 @@ JOBS = (
     *(Job(f"gptqmodel-gptq-{bits}", "gptqmodel", "gptq", bits) for bits in (4, 3)),
     *(Job(f"autoawq-awq-{bits}", "autoawq", "awq", bits) for bits in (4, 3)),
     *(Job(f"ours-{method}-{bits}", "ours", method, bits) for method in ("rtn", "hqq") for bits in (4, 3)),
+    # Scales of 4 bits (decision 25): in the same groups, and in groups of half the size and fewer bytes still.
+    *(
+        Job(f"ours-{method}-{bits}-scales4", "ours", method, bits, scale_bits=4, beside=f"ours-{method}-{bits}")
+        for method in ("gptq", "awq")
+        for bits in (4, 3, 2)
+    ),
+    *(
+        Job(f"ours-gptq-g32-{bits}-scales4", "ours", "gptq", bits, 32, scale_bits=4, beside=f"ours-gptq-{bits}")
+        for bits in (4, 3, 2)
+    ),
+    Job("ours-gptq-g16-2-scales4", "ours", "gptq", 2, 16, scale_bits=4, beside="ours-gptq-g32-2"),
 )
 PEERS = ("gptqmodel", "autoawq")
 
@@ -115,6 +134,7 @@ def _run(jobs: list[Job], arguments: argparse.Namespace) -> None:
                 "method": job.method,
                 "bits": job.bits,
                 "group_size": job.group_size,
+                "scale_bits": job.scale_bits,
                 "output_steps": job.output_steps,
                 "texts": _lm.token_rows(base, c4 / "train.parquet", job.texts, LENGTH) if job.texts else [],
                 "symmetric": False,
@@ -168,6 +188,14 @@ def _record(figures: dict[str, dict[str, Any]], arguments: argparse.Namespace) -
                 add(f"time_{method}_{bits}bit", ours["seconds"], theirs["seconds"], peer, "s", 1, None)
                 memory = "peak_rss_bytes"
                 add(f"peak_memory_{method}_{bits}bit", ours[memory], theirs[memory], peer, "bytes", 1, None)
+    for job in JOBS:
+        if job.name not in figures or job.beside not in figures:
+            continue
+        (other,) = (one for one in JOBS if one.name == job.beside)
+        ours, theirs = figures[job.name], figures[other.name]
+        spread = _ratio_spread(ours["kl_rows"], theirs["kl_rows"])
+        add(f"kl_{job.name}", ours["kl"], theirs["kl"], other.name, "nats/token", len(ours["kl_rows"]), spread)
+        add(f"size_{job.name}", job.bits_per_weight, other.bits_per_weight, other.name, "bits/weight", 1, None)
     two = [name for name in figures if name.startswith("ours") and name.endswith("-2")]
     for name in two:
         row = figures[name]

@@ -1,8 +1,9 @@
 """The folder that ships: weights, tokenizer, topology and a manifest; read without torch.
 
 ```
-model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.scale,
-                    W.zero_point (packed, asymmetric only), W.input_scale and W.int8_scale
+model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.scale or, of few
+                    bits, W.multiple (packed, less one) and W.row_scale, whose products are the
+                    scales, W.zero_point (packed, asymmetric only), W.input_scale and W.int8_scale
                     (where the method has one, where its inputs were calibrated)
 dqf.json            manifest: task, inputs, what is quantized how, SHA-256 of the weight files
 config.json         transformers config
@@ -29,6 +30,7 @@ from safetensors.numpy import load_file, save_file
 
 from dqf.errors import UserError
 from dqf.quant.packing import pack, packed_size_bytes, unpack
+from dqf.quant.scales import FP16_BITS, multiples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from dqf.quant.qparams import QuantizedWeight
 
 FORMAT = "dqf-artifact"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 knew FP16 scales only."""
 WEIGHTS = "model.safetensors"
 GRAPH_XML = "graph.xml"
 GRAPH_BIN = "graph.bin"
@@ -56,6 +60,7 @@ class Packed:
         input_scale: the layer's input is divided by a stored vector first.
         int8_scale: a vector is stored that inputs are divided by before they are rounded to INT8, should
             the runtime compute in integers.
+        scale_bits: of a group's scale; 16 for an FP16 number, fewer for a multiple of the row's.
     """
 
     shape: tuple[int, int]
@@ -64,6 +69,7 @@ class Packed:
     symmetric: bool
     input_scale: bool = False
     int8_scale: bool = False
+    scale_bits: int = FP16_BITS
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Packed:
@@ -76,6 +82,11 @@ class Packed:
         return {**asdict(self), "shape": list(self.shape)}
 
     @property
+    def has_row_scale(self) -> bool:
+        """Whether scales are stored as multiples of their row's."""
+        return self.scale_bits < FP16_BITS
+
+    @property
     def groups(self) -> int:
         """Groups per row."""
         return self.shape[1] // self.group_size if self.group_size else 1
@@ -84,9 +95,10 @@ class Packed:
     def size_bytes(self) -> int:
         """Bytes of codes, scales, zero points and input scale."""
         count, groups = self.shape[0] * self.shape[1], self.shape[0] * self.groups
+        scales = packed_size_bytes(groups, self.scale_bits) + 2 * self.shape[0] * self.has_row_scale
         zero_points = 0 if self.symmetric else packed_size_bytes(groups, self.bits)
         vectors = 2 * self.shape[1] * (self.input_scale + self.int8_scale)
-        return packed_size_bytes(count, self.bits) + 2 * groups + zero_points + vectors
+        return packed_size_bytes(count, self.bits) + scales + zero_points + vectors
 
 
 @dataclass(frozen=True)
@@ -137,8 +149,13 @@ class Artifact:
         return (self.folder / "tokenizer.json").stat().st_size
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return all tensors of the weight file, as stored."""
-        return load_file(self.folder / WEIGHTS)
+        """Return all tensors of the weight file, as stored but that every scale is FP16 (rows, groups)."""
+        stored = load_file(self.folder / WEIGHTS)
+        for name, packed in self.packed.items():
+            if packed.has_row_scale:
+                row_scale, multiple = stored.pop(f"{name}.row_scale"), stored.pop(f"{name}.multiple")
+                stored[f"{name}.scale"] = _scales(packed, row_scale, multiple)
+        return stored
 
     def dense(self) -> dict[str, NDArray[np.float32]]:
         """Return all weights as float32, quantized ones expanded."""
@@ -149,6 +166,13 @@ class Artifact:
             if name not in inside:
                 weights[name] = tensor.astype(np.float32)
         return weights
+
+
+def _scales(packed: Packed, row_scale: NDArray[np.float16], multiple: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Return the scales that stored multiples stand for; the products are FP16 numbers (`dqf.quant.scales`)."""
+    rows, groups = packed.shape[0], packed.groups
+    times = unpack(multiple, packed.scale_bits, rows * groups).reshape(rows, groups).astype(np.float32) + 1
+    return np.asarray(times * row_scale.astype(np.float32), dtype=np.float16)
 
 
 def dequantize(name: str, packed: Packed, stored: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -174,10 +198,12 @@ def packed_tensors(name: str, weight: QuantizedWeight) -> tuple[Packed, dict[str
     """Return how one quantized weight is stored, and the tensors that store it."""
     rows, columns = weight.codes.shape
     bits, group_size = weight.granularity.bits, weight.granularity.group_size
-    tensors: dict[str, NDArray[Any]] = {
-        f"{name}.codes": pack(weight.codes.cpu().numpy(), bits),
-        f"{name}.scale": weight.scale.cpu().numpy(),
-    }
+    tensors: dict[str, NDArray[Any]] = {f"{name}.codes": pack(weight.codes.cpu().numpy(), bits)}
+    if weight.row_scale is None:
+        tensors[f"{name}.scale"] = weight.scale.cpu().numpy()
+    else:
+        tensors[f"{name}.row_scale"] = weight.row_scale.cpu().numpy()
+        tensors[f"{name}.multiple"] = pack(multiples(weight.scale, weight.row_scale).cpu().numpy(), weight.scale_bits)
     if weight.zero_point is not None:
         tensors[f"{name}.zero_point"] = pack(weight.zero_point.cpu().numpy(), bits)
     if weight.input_scale is not None:
@@ -191,6 +217,7 @@ def packed_tensors(name: str, weight: QuantizedWeight) -> tuple[Packed, dict[str
         symmetric=weight.zero_point is None,
         input_scale=weight.input_scale is not None,
         int8_scale=weight.int8_scale is not None,
+        scale_bits=weight.scale_bits,
     )
     return packed, tensors
 
@@ -260,10 +287,10 @@ def open_artifact(folder: Path, *, check: bool = True) -> Artifact:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"an artifact folder must hold a readable {MANIFEST}: {folder.name} does not.") from None
-    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+    if manifest.get("format") != FORMAT or manifest.get("version") not in READABLE:
         raise UserError(
-            f"an artifact must be {FORMAT} version {VERSION}: {folder.name} is {manifest.get('format')} "
-            f"version {manifest.get('version')}; export it again."
+            f"an artifact must be {FORMAT} version {' or '.join(map(str, READABLE))}: {folder.name} is "
+            f"{manifest.get('format')} version {manifest.get('version')}; export it again."
         )
     if check:
         for name, expected in manifest["files"].items():

@@ -14,6 +14,7 @@ from dqf.data.load import load_task
 from dqf.environment import multiplies_bf16
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
 from dqf.models.layer_pairs import feature_plan, needs_features
+from dqf.quant.scales import FP16_BITS
 from dqf.sections import LORA
 from dqf.settings import Settings
 
@@ -236,9 +237,12 @@ def _bit_widths(config: RunConfig, student: ModelShape | None) -> list[float]:
 
 
 def packed_bytes(config: RunConfig, shape: ModelShape, bits: float) -> int:
-    """Return the bytes of a packed file: codes, FP16 scales, zero points, and the rest in FP16."""
+    """Return the bytes of a packed file: codes, scales, zero points, and the rest in FP16."""
     quantization = config.quantization
     packed = shape.linear_params + (shape.embedding_params if quantization.embeddings else 0)
     groups = packed // (quantization.group_size or shape.hidden)
     zero_points = 0.0 if quantization.symmetric else groups * bits / 8
-    return round(packed * bits / 8 + 2 * groups + zero_points) + 2 * (shape.params - packed)
+    scales = groups * quantization.scale_bits / 8
+    if quantization.group_size and quantization.scale_bits < FP16_BITS:
+        scales += 2 * packed / shape.hidden  # a row's own; some rows are longer, so this is a little too much
+    return round(packed * bits / 8 + scales + zero_points) + 2 * (shape.params - packed)

@@ -317,6 +317,15 @@ class QuantizationConfig:
         maximum=65536,
         flag="--group-size",
     )
+    scale_bits: int = setting(
+        4,
+        "Bits of a scale",
+        "16: each group has an FP16 scale. 8 or 4: it has a multiple of so many bits of its row's FP16 scale, which "
+        "makes files smaller. Engines from outside, and rows that are one group, keep FP16 scales.",
+        choices=(16, 8, 4),
+        flag="--scale-bits",
+        advanced=True,
+    )
     symmetric: bool = setting(
         False, "Symmetric", "Symmetric ranges (no zero point) instead of asymmetric ones.", flag="--symmetric"
     )

@@ -38,7 +38,7 @@ def main() -> None:
     model = _lm.load_base(Path(job["base"]))
     rows = torch.tensor(job["calibration"])
     batches = [{"input_ids": part, "attention_mask": torch.ones_like(part)} for part in rows.split(8)]
-    granularity = Granularity(job["bits"], job["group_size"], job["symmetric"])
+    granularity = Granularity(job["bits"], job["group_size"], job["symmetric"], job["scale_bits"])
     method = Method(entry, options, granularity)
     began = time.monotonic()
     weights, receipts = quantize_model(model, method, batches, SilentReporter(), Scope(embeddings=False, head=False))

@@ -12,6 +12,7 @@ from typing import Any
 from dqf.artifacts import WEIGHTS, Artifact
 from dqf.exporting.licences import data_licence, hub_id, model_licence
 from dqf.jobs.protocol import read_json
+from dqf.quant.scales import FP16_BITS
 from dqf.registry import Entry
 
 ARTIFACT_CODE = """
@@ -171,7 +172,8 @@ def _making(artifact: Artifact, origin: Origin) -> str:
         ),
         (
             "Quantization",
-            f"{quantizer}, {variant.get('bits')} bits, group size {variant.get('group_size')}, "
+            f"{quantizer}, {variant.get('bits')} bits, group size {variant.get('group_size')}, scales of "
+            f"{variant.get('scale_bits') or FP16_BITS} bits, "
             f"{'symmetric' if variant.get('symmetric') else 'asymmetric'}"
             if quantizer
             else "none, FP16",

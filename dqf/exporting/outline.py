@@ -88,7 +88,9 @@ def planned(config: RunConfig, student: ModelShape, bits: int) -> Planned:
     scaled = bool(registry.get("quantizer", quantization.quantizer).facts.get("scales_inputs"))
     widths = itertools.cycle(BITS if bits == MIXED else [bits])
     packed = {
-        f"layers.0.{name}.weight": Packed(shape, width, quantization.group_size, quantization.symmetric, scaled)
+        f"layers.0.{name}.weight": Packed(
+            shape, width, quantization.group_size, quantization.symmetric, scaled, scale_bits=quantization.scale_bits
+        )
         for (name, shape), width in zip(layers.items(), widths, strict=False)
         if width < 16
     }

@@ -7,7 +7,7 @@ straight-through estimator); Esser et al. (2020), "Learned Step Size Quantizatio
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dqf.quant.qparams import QuantizedWeight
+from dqf.quant.scales import storable
 
 NEAR = 0.45
 """How near to a rounding border a weight may stand at the start."""
@@ -51,6 +52,7 @@ class Latent(nn.Module):
             scale=start.scale.clone(),
             zero_point=None if start.zero_point is None else start.zero_point.clone(),
             input_scale=None if start.input_scale is None else start.input_scale.clone(),
+            row_scale=None if start.row_scale is None else start.row_scale.clone(),
         )
         rows, groups = start.scale.shape
         wanted = original.detach().clone().float()
@@ -69,9 +71,9 @@ class Latent(nn.Module):
         Args:
             place: this latent's own; `parametrize` hands it back.
         """
-        scale, zero = self.start.scale.float().unsqueeze(-1), self._zero()
+        scale, zero = self.start.scale.float(), self._zero()
         levels = self.start.granularity.levels
-        dense: Tensor = _Dequantized.apply(place, self.shift, self.stretch, scale, zero, levels)
+        dense: Tensor = _Dequantized.apply(place, self.shift, self.stretch, scale, self._step, zero, levels)
         return dense if self.start.input_scale is None else dense / self.start.input_scale.float()
 
     def weight(self) -> Tensor:
@@ -81,10 +83,15 @@ class Latent(nn.Module):
     @torch.no_grad()
     def rounded(self) -> QuantizedWeight:
         """Return the weight as it would be stored."""
-        smallest, largest = float(torch.finfo(torch.float16).smallest_normal), 65504.0
-        scale = (self.start.scale.float() * (1 + STRETCH_UNIT * self.stretch)).clamp(smallest, largest).half()
+        wanted = self.start.scale.float() * (1 + STRETCH_UNIT * self.stretch)
+        scale = storable(wanted, self.start.row_scale, self.start.granularity.scale_bits)
         codes = (self.place + self.shift).clamp(0, self.start.granularity.levels).round()
         return replace(self.start, codes=codes.to(torch.uint8), scale=scale)
+
+    def _step(self, wanted: Tensor) -> Tensor:
+        """Return the float32 (rows, groups) scales to compute with: of FP16 ones the rounding is of no account."""
+        row_scale = self.start.row_scale
+        return wanted if row_scale is None else storable(wanted, row_scale, self.start.granularity.scale_bits).float()
 
     def _zero(self) -> Tensor | int:
         zero = self.start.zero_point
@@ -92,17 +99,24 @@ class Latent(nn.Module):
 
 
 class _Dequantized(torch.autograd.Function):
-    """(round(clamp(place + shift)) - zero) * scale * (1 + stretch); backward takes rounding for the identity."""
+    """(round(clamp(place + shift)) - zero) * step_of(scale * (1 + stretch)); backward ignores all rounding."""
 
     @staticmethod
     def forward(
-        ctx: Any, place: Tensor, shift: Tensor, stretch: Tensor, scale: Tensor, zero: Tensor | int, levels: int
+        ctx: Any,
+        place: Tensor,
+        shift: Tensor,
+        stretch: Tensor,
+        scale: Tensor,
+        step_of: Callable[[Tensor], Tensor],
+        zero: Tensor | int,
+        levels: int,
     ) -> Tensor:
         rows, groups = stretch.shape
         moved = (place + shift).view(rows, groups, -1)
         codes = moved.clamp(0, levels)
         inside = codes == moved
-        step = scale * (1 + STRETCH_UNIT * stretch.unsqueeze(-1))
+        step = step_of(scale * (1 + STRETCH_UNIT * stretch)).unsqueeze(-1)
         centred = codes.round_().sub_(zero)
         ctx.save_for_backward(centred.to(torch.int16), inside, step, scale)
         return (centred * step).flatten(1)
@@ -111,8 +125,8 @@ class _Dequantized(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         centred, inside, step, scale = ctx.saved_tensors
         gradient = gradients[0].view(centred.shape)
-        of_stretch = (gradient * centred).sum(-1) * (STRETCH_UNIT * scale.squeeze(-1))
-        return None, (gradient * step).mul_(inside).flatten(1), of_stretch, None, None, None
+        of_stretch = (gradient * centred).sum(-1) * (STRETCH_UNIT * scale)
+        return None, (gradient * step).mul_(inside).flatten(1), of_stretch, None, None, None, None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from dqf.quant.scales import FP16_BITS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,7 +21,7 @@ class LayerReceipt:
         name: of the weight.
         kind: `linear` or `embedding`.
         method: the quantizer whose result was kept.
-        bits, group_size, symmetric: its granularity.
+        bits, group_size, symmetric, scale_bits: its granularity.
         params: weights quantized.
         calibration_tokens: input vectors the quantizer saw.
         error: relative squared error of what was kept.
@@ -48,6 +50,7 @@ class LayerReceipt:
     block_error: float | None = None
     output_distance_before: float | None = None
     output_distance: float | None = None
+    scale_bits: int = FP16_BITS
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

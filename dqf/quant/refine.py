@@ -1,7 +1,8 @@
 """Make given codes and scales better: coordinate descent on the codes, least squares on the scales.
 
 Both lower the layer's output error tr((W - Q) H (W - Q)^T), H the sum of x x^T over the calibration
-inputs x, and neither can raise it (but for rounding scales to FP16).
+inputs x, and neither can raise it but for rounding the scales; where scales are multiples of their row's, which is
+coarse, rows that came out worse stay as they were.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dqf.quant.products import rounded_product
 from dqf.quant.qparams import QuantizedWeight
+from dqf.quant.scales import storable
 
 BLOCK = 64
 
@@ -55,13 +57,27 @@ def refine(weight: Tensor, start: QuantizedWeight, hessian: Tensor, rounds: int)
         else start.zero_point.float()
     )
     for _ in range(rounds):
-        scale = least_squares_scale(weight, codes, zero_point, scale, hessian)
+        solved = least_squares_scale(weight, codes, zero_point, scale, hessian)
+        scale = storable(solved, start.row_scale, granularity.scale_bits)
         codes = descend(weight, codes, scale.float(), zero_point, hessian, granularity.levels)
-    return replace(start, codes=codes.to(torch.uint8), scale=scale)
+    refined = replace(start, codes=codes.to(torch.uint8), scale=scale)
+    return refined if start.row_scale is None else _better_rows(weight, start, refined, hessian)
+
+
+def _better_rows(weight: Tensor, first: QuantizedWeight, second: QuantizedWeight, hessian: Tensor) -> QuantizedWeight:
+    """Return each row from whichever of two quantized weights of the same zero points has less output error there."""
+
+    def errors(one: QuantizedWeight) -> Tensor:
+        difference = weight - replace(one, input_scale=None).dequantize()
+        return ((difference @ hessian) * difference).sum(1, keepdim=True)
+
+    better = errors(second) < errors(first)
+    codes, scale = (torch.where(better, b, a) for a, b in ((first.codes, second.codes), (first.scale, second.scale)))
+    return replace(first, codes=codes, scale=scale)
 
 
 def least_squares_scale(weight: Tensor, codes: Tensor, zero_point: Tensor, scale: Tensor, hessian: Tensor) -> Tensor:
-    """Return the scales with least output error for given codes, float16 (rows, groups).
+    """Return the scales with least output error for given codes, float32 (rows, groups).
 
     For one row with group patterns d_g (codes minus zero point in group g, zero elsewhere) the scales
     solve (D H D^T) s = D H w.
@@ -93,7 +109,7 @@ def least_squares_scale(weight: Tensor, codes: Tensor, zero_point: Tensor, scale
     usable = torch.isfinite(solved) & (solved > 0.25 * old) & (solved < 4 * old) & (failed == 0).unsqueeze(-1)
     # All of a row or nothing: one group's solution counts on the others'.
     usable = usable.all(1, keepdim=True)
-    return torch.where(usable, solved, old).half()
+    return torch.where(usable, solved, old)
 
 
 def descend(weight: Tensor, codes: Tensor, scale: Tensor, zero_point: Tensor, hessian: Tensor, levels: int) -> Tensor:

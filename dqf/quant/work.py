@@ -44,7 +44,7 @@ class Method:
     def granularity_of(self, name: str) -> Granularity:
         """Return how finely a layer is quantized."""
         bits = (self.bits_of or {}).get(name, self.granularity.bits)
-        return Granularity(bits, self.granularity.group_size, self.granularity.symmetric)
+        return replace(self.granularity, bits=bits)
 
 
 def local_name(name: str, index: int) -> str:
@@ -245,4 +245,5 @@ class Work:
             error_rtn,
             "weight" if hessian is None else "output",
             fallback,
+            scale_bits=kept.scale_bits,
         )

@@ -26,6 +26,7 @@ from dqf.quant.model import Scope, quantize_model
 from dqf.quant.output_tuning import rows_for, tune_outputs, tuned_receipts
 from dqf.quant.qparams import Granularity, QuantizedWeight
 from dqf.quant.receipts import LayerReceipt
+from dqf.quant.scales import FP16_BITS
 from dqf.quant.work import Method
 from dqf.sections import QuantizationConfig
 from dqf.stages._cache import Output
@@ -82,7 +83,9 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
     """
     config = context.config.quantization
     quantizer = registry.get("quantizer", config.quantizer)
-    granularity = Granularity(4 if form.mixed else int(form.bits), config.group_size, config.symmetric)
+    granularity = Granularity(
+        4 if form.mixed else int(form.bits), config.group_size, config.symmetric, config.scale_bits
+    )
     scope = Scope(embeddings=config.embeddings, head=config.head)
 
     def work(folder: Path) -> dict[str, Any]:
@@ -119,9 +122,10 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
 
     # Of the other bit-widths in the launch nothing depends; of an own file its content decides, not its name.
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in BUDGETS}
-    for name in ("block_steps", "output_steps"):
-        if not settings[name]:
-            del settings[name]  # keys, and so cached files, stay as they were before there was tuning
+    # Keys, and so cached files, stay as they were before these settings were there.
+    for name, before in (("block_steps", 0), ("output_steps", 0), ("scale_bits", FP16_BITS)):
+        if settings[name] == before:
+            del settings[name]
     facts = {
         **settings,
         **dataclasses.asdict(form),
@@ -229,7 +233,16 @@ def _stored_bytes(weight: QuantizedWeight) -> int:
     rows, columns = weight.codes.shape
     how = weight.granularity
     has_scale = weight.input_scale is not None
-    return Packed((rows, columns), how.bits, how.group_size, how.symmetric, has_scale, int8_scale=True).size_bytes
+    packed = Packed(
+        (rows, columns),
+        how.bits,
+        how.group_size,
+        how.symmetric,
+        input_scale=has_scale,
+        int8_scale=True,
+        scale_bits=weight.scale_bits,
+    )
+    return packed.size_bytes
 
 
 def _other_bytes(model: nn.Module, quantized: Mapping[str, Any]) -> int:

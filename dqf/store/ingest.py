@@ -31,6 +31,7 @@ _VARIANT_COLUMNS: dict[str, type] = {
     "quantizer": str,
     "group_size": int,
     "symmetric": bool,
+    "scale_bits": int,
     "runtime": str,
     "params": int,
     "size_bytes": int,

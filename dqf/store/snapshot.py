@@ -107,6 +107,7 @@ MEANINGS = {
     "status": "done, running, failed, ...",
     "student": "model id, path, or teacher-layers",
     "study": "folder of the study",
+    "scale_bits": "of a group's scale; below 16 it is a multiple of its row's",
     "symmetric": "whether zero points are fixed",
     "task": "short name of the data",
     "teacher": "model id or path",

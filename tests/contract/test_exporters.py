@@ -18,6 +18,7 @@ SYMMETRIC = ("llama", 4, 32, True, "rtn")
 SCALED = {kind: (kind, 4, 32, False, "awq") for kind in ("bert", "llama")}
 EIGHT = {kind: (kind, 8, 0, True, "int8") for kind in ("bert", "llama")}
 THREE = ("llama", 3, 16, False, "rtn")
+MULTIPLES = {kind: (kind, 4, 32, False, "gptq", 4) for kind in ("bert", "llama")}
 
 # form, exporter, options, largest relative L2 error: rounding of a format, or BF16 in GPTQModel's kernels
 CASES = [
@@ -32,6 +33,9 @@ CASES = [
     (SCALED["llama"], "gptq", {}, 0.02),
     (THREE, "gptq", {}, 0.02),
     (FOUR["bert"], "autoawq", {}, 0.02),
+    (MULTIPLES["bert"], "onnx-4bit", {}, 1e-5),
+    (MULTIPLES["llama"], "gguf", {}, 0.02),
+    (MULTIPLES["llama"], "gptq", {}, 0.02),
     (SCALED["llama"], "autoawq", {}, 0.02),
     (SYMMETRIC, "gguf", {"type": "Q4_0"}, 2e-3),
     (SCALED["llama"], "gguf", {}, 0.02),

@@ -130,7 +130,7 @@ class DummyConfig:
 
 @register("quantizer", "dummy", title="Dummy", summary="A method in one file.", config=DummyConfig)
 def quantize_weight(weight, granularity, inputs, config):
-    return quantize(weight, *choose_qparams(weight, granularity), granularity)
+    return quantize(weight, choose_qparams(weight, granularity), granularity)
 """
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from dqf import registry
 from dqf.artifacts import (
@@ -55,7 +56,7 @@ def calibration(classifier):
     return [to_inputs(classifier.model, batch, torch.device("cpu"))]
 
 
-def export(source, folder, bits, group_size, symmetric, quantizer="rtn"):
+def export(source, folder, bits, group_size, symmetric, quantizer="rtn", scale_bits=16):
     """Write an artifact and return it with the in-memory model's logits."""
     classifier = load(source)
     for weight in classifier.model.parameters():
@@ -63,7 +64,7 @@ def export(source, folder, bits, group_size, symmetric, quantizer="rtn"):
     weights = {}
     if bits < 16:
         entry = registry.get("quantizer", quantizer)
-        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric))
+        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric, scale_bits))
         weights, _ = quantize_model(classifier.model.eval(), method, calibration(classifier), SilentReporter())
     packed = save_quantized(folder, classifier.model.state_dict(), weights)
     classifier.model.config.save_pretrained(folder)
@@ -85,6 +86,8 @@ FORMS = [
     (2, 16, True),
     (4, 16, False, "awq"),
     (3, 16, True, "awq"),
+    (4, 16, False, "gptq", 4),
+    (2, 16, False, "gptq", 8),
 ]
 
 
@@ -93,7 +96,7 @@ def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     assert agreeing_runtimes(*export(source, tmp_path, *form), lambda name: not name.startswith("onnx")) >= 4
 
 
-@pytest.mark.parametrize("form", [(16, 0, False), (4, 16, False, "awq"), (3, 16, True)])
+@pytest.mark.parametrize("form", [(16, 0, False), (4, 16, False, "awq"), (3, 16, True), (2, 16, False, "gptq", 4)])
 def test_onnx_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     pytest.importorskip("onnxruntime")
     tried = agreeing_runtimes(*export(source, tmp_path, *form), lambda name: name.startswith("onnx"))
@@ -145,9 +148,10 @@ def test_dense_graphs_hold_no_codes_and_no_input_scales(source, quantizer, tmp_p
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
-def test_file_bytes_fit_the_arithmetic(source, bits, tmp_path):
-    artifact, _, _ = export(source, tmp_path, bits, 16, False)
-    tensors = sum(tensor.nbytes for tensor in artifact.tensors().values())
+@pytest.mark.parametrize("scale_bits", [16, 8, 4])
+def test_file_bytes_fit_the_arithmetic(source, bits, scale_bits, tmp_path):
+    artifact, _, _ = export(source, tmp_path, bits, 16, False, scale_bits=scale_bits)
+    tensors = sum(tensor.nbytes for tensor in load_file(tmp_path / WEIGHTS).values())
     assert tensors == artifact.manifest["size_bytes_expected"]
 
 

@@ -18,7 +18,13 @@ LABELS = ("a", "b", "c")
 
 
 def make_artifact(
-    root: Path, kind: str, bits: int, group_size: int = 32, symmetric: bool = False, quantizer: str = "rtn"
+    root: Path,
+    kind: str,
+    bits: int,
+    group_size: int = 32,
+    symmetric: bool = False,
+    quantizer: str = "rtn",
+    scale_bits: int = 16,
 ) -> Path:
     """Write the artifact of a random classifier with hidden size 64 and return its folder.
 
@@ -29,6 +35,7 @@ def make_artifact(
         group_size: of the quantizer.
         symmetric: without zero points.
         quantizer: registered name.
+        scale_bits: of the quantizer.
     """
     import torch
 
@@ -63,7 +70,7 @@ def make_artifact(
         entry = registry.get("quantizer", quantizer)
         encoded = Encoder(classifier.tokenizer_json, 32)(examples)
         batch = encoded.batch(list(range(len(encoded))), classifier.pad_id)
-        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric))
+        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric, scale_bits))
         weights, _ = quantize_model(
             classifier.model.eval(),
             method,

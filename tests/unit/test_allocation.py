@@ -23,7 +23,7 @@ def random_costs(layers, seed):
 
 
 def rounded(weight, granularity):
-    return quantize(weight, *choose_qparams(weight, granularity), granularity)
+    return quantize(weight, choose_qparams(weight, granularity), granularity)
 
 
 def cost(plan, table):

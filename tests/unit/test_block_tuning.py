@@ -107,7 +107,7 @@ def test_the_start_is_what_the_quantizer_made(folder):
     torch.manual_seed(0)
     weight = torch.randn(8, 32)
     granularity = Granularity(2, 16)
-    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    start = quantize(weight, choose_qparams(weight, granularity), granularity)
     moved = copy.deepcopy(start)
     moved.codes[0, 0] = (moved.codes[0, 0] + 1) % 4  # as error feedback does
     latent = Latent(moved, weight)

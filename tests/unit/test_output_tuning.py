@@ -162,7 +162,7 @@ def test_a_tied_table_is_trained_once():
     whole = {name: one.detach().clone() for name, one in model.named_parameters()}
     granularity = Granularity(2, 16)
     weights = {
-        name: quantize(one, *choose_qparams(one, granularity), granularity)
+        name: quantize(one, choose_qparams(one, granularity), granularity)
         for name, one in whole.items()
         if one.ndim == 2
     }
@@ -184,7 +184,7 @@ def test_gradients_are_those_of_the_plain_formula(symmetric):
     torch.manual_seed(1)
     weight = torch.randn(6, 32)
     granularity = Granularity(2, 16, symmetric)
-    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    start = quantize(weight, choose_qparams(weight, granularity), granularity)
     latent = Latent(start, weight)
     with torch.no_grad():
         latent.shift += torch.randn(6, 32)

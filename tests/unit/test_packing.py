@@ -59,7 +59,7 @@ def test_packed_modules_compute_what_their_codes_stand_for(bits, symmetric, shap
     packed, stored, dense = {}, {}, {}
     for name in ("0.weight", "1.weight"):
         weight = model.get_parameter(name).detach().view(rows, columns)
-        one = quantize(weight, *choose_qparams(weight, granularity), granularity)
+        one = quantize(weight, choose_qparams(weight, granularity), granularity)
         packed[name], parts = packed_tensors(name, one)
         stored |= parts
         dense[name] = one.dequantize()

@@ -34,9 +34,9 @@ def output_error(weight, quantized, hessian):
 def test_rounding_stays_within_half_a_step(bits, symmetric, group_size):
     weight, _ = weight_and_hessian()
     granularity = Granularity(bits, group_size, symmetric)
-    scale, zero_point = choose_qparams(weight, granularity)
-    quantized = quantize(weight, scale, zero_point, granularity)
-    step = scale.float().repeat_interleave(granularity.width(48), 1)
+    qparams = choose_qparams(weight, granularity)
+    quantized = quantize(weight, qparams, granularity)
+    step = qparams.scale.float().repeat_interleave(granularity.width(48), 1)
     # Symmetric ranges end half a step short of the largest weight at 2 bits; FP16 scales add a little.
     slack = 1.05 if symmetric and bits == 2 else 0.55
     inside = (weight - quantized.dequantize()).abs() <= step * slack + 1e-6
@@ -49,7 +49,7 @@ def test_rounding_stays_within_half_a_step(bits, symmetric, group_size):
 def test_constant_and_zero_groups_survive():
     weight = torch.cat([torch.zeros(2, 8), torch.full((2, 8), 0.5), torch.full((2, 8), -3.0)])
     granularity = Granularity(4, 8)
-    quantized = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    quantized = quantize(weight, choose_qparams(weight, granularity), granularity)
     assert torch.allclose(quantized.dequantize(), weight, atol=2e-3)
 
 
@@ -75,7 +75,7 @@ def dense_gptq(weight, hessian, bits, group_size, damping):
     for column in range(left.shape[1]):
         if column % group_size == 0:
             group = left[:, column : column + group_size].float()
-            scale, zero = choose_qparams(group, Granularity(bits, group_size))
+            scale, zero, _ = choose_qparams(group, Granularity(bits, group_size))
         s, z = scale.double(), zero.double()
         code = torch.clamp(torch.round(left[:, column : column + 1] / s) + z, 0, 2**bits - 1)
         value = ((code - z) * s)[:, 0]
@@ -134,7 +134,7 @@ def test_refining_lowers_the_output_error_round_by_round(bits, symmetric):
     weight, hessian = weight_and_hessian(rows=40)
     hessian = damped(hessian, 0.01)
     granularity = Granularity(bits, 16, symmetric)
-    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    start = quantize(weight, choose_qparams(weight, granularity), granularity)
     errors = [damped_error(weight, start, hessian)]
     errors += [damped_error(weight, refine(weight, start, hessian, rounds), hessian) for rounds in (1, 2, 4)]
     for before, after in itertools.pairwise(errors):
@@ -146,7 +146,7 @@ def test_a_sweep_sets_every_code_to_its_best_value():
     weight, hessian = weight_and_hessian(rows=3, columns=16)
     hessian = damped(hessian, 0.01)
     granularity = Granularity(2, 8)
-    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    start = quantize(weight, choose_qparams(weight, granularity), granularity)
     scale, zero = start.scale.float(), start.zero_point.float()
     codes = start.codes.float()
     for _ in range(30):
@@ -173,7 +173,7 @@ def test_least_squares_scales_are_stationary(rows):
     weight, hessian = weight_and_hessian(rows=rows, columns=24)
     hessian = damped(hessian, 0.01)
     granularity = Granularity(4, 8)
-    start = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    start = quantize(weight, choose_qparams(weight, granularity), granularity)
     codes, zero = start.codes.float(), start.zero_point.float()
     solved = least_squares_scale(weight, codes, zero, start.scale, hessian).float().requires_grad_()
     value = ((codes.view(rows, 3, 8) - zero.unsqueeze(-1)) * solved.unsqueeze(-1)).view(rows, 24)
@@ -193,7 +193,7 @@ def dense_awq(weight, x, granularity, grid):
         scale = size ** (step / grid)
         scale = (scale / (scale.max() * scale.min()).sqrt()).half().float()
         scaled = weight * scale
-        rounded = quantize(scaled, *choose_qparams(scaled, granularity), granularity).dequantize() / scale
+        rounded = quantize(scaled, choose_qparams(scaled, granularity), granularity).dequantize() / scale
         error = float((x @ (weight - rounded).T).square().sum())
         if error < least:
             best, least = rounded, error
@@ -219,7 +219,7 @@ def test_awq_protects_what_meets_large_inputs(rounding):
     weight, granularity = torch.randn(20, 32, generator=generator), Granularity(3, 16)
     entry, inputs = registry.get("quantizer", "awq"), LayerInputs.of(x)
     quantized = entry.target(weight, granularity, inputs, entry.config(rounding=rounding))
-    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    plain = quantize(weight, choose_qparams(weight, granularity), granularity)
     assert output_error(weight, quantized, inputs.hessian) < 0.2 * output_error(weight, plain, inputs.hessian)
 
 
@@ -230,7 +230,7 @@ def test_hqq_lowers_the_robust_weight_error(bits, symmetric):
     weight = torch.randn(64, 128, generator=generator)
     granularity = Granularity(bits, 32, symmetric)
     entry = registry.get("quantizer", "hqq")
-    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
+    plain = quantize(weight, choose_qparams(weight, granularity), granularity)
     better = entry.target(weight, granularity, None, entry.config())
     error = [(weight - one.dequantize()).abs().pow(0.7).mean() for one in (better, plain)]
     assert error[0] < error[1]
@@ -241,12 +241,12 @@ def test_searched_scales_clip_only_where_that_serves_the_group():
     weight = torch.randn(8, 64, generator=generator)
     weight[:, 3] = 6.0
     granularity = Granularity(3, 32)
-    plain = quantize(weight, *choose_qparams(weight, granularity), granularity)
-    searched = quantize(weight, *search_qparams(weight, granularity), granularity)
+    plain = quantize(weight, choose_qparams(weight, granularity), granularity)
+    searched = quantize(weight, search_qparams(weight, granularity), granularity)
     assert (weight - searched.dequantize()).square().sum() < 0.95 * (weight - plain.dequantize()).square().sum()
     importance = torch.ones(64)
     importance[3] = 1e6
-    kept = quantize(weight, *search_qparams(weight, granularity, importance), granularity)
+    kept = quantize(weight, search_qparams(weight, granularity, importance), granularity)
     assert (weight - kept.dequantize())[:, 3].abs().max() < 0.2
 
 

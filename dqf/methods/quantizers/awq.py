@@ -98,7 +98,7 @@ def quantize_weight(
         qparams = (
             search_qparams(scaled, granularity, importance) if config.clip else choose_qparams(scaled, granularity)
         )
-        quantized = quantize(scaled, *qparams, granularity)
+        quantized = quantize(scaled, qparams, granularity)
     return dataclasses.replace(quantized, input_scale=input_scale.half())
 
 
@@ -125,7 +125,7 @@ def search_input_scale(weight: Tensor, granularity: Granularity, inputs: LayerIn
         scale = size ** (step / grid)
         scale = (scale / (scale.max() * scale.min()).sqrt()).clamp(1e-3, 1e3).half().float()
         scaled = weight * scale
-        rounded = quantize(scaled, *choose_qparams(scaled, granularity), granularity).dequantize() / scale
+        rounded = quantize(scaled, choose_qparams(scaled, granularity), granularity).dequantize() / scale
         difference = weight - rounded
         error = float(((difference @ hessian) * difference).sum())
         if error < least:

@@ -146,17 +146,18 @@ def feed_errors_back(
     """
     import torch
 
-    from dqf.quant.qparams import QuantizedWeight, choose_qparams, search_qparams
+    from dqf.quant.qparams import QParams, choose_qparams, quantized, search_qparams
 
     rows, columns = weight.shape
     width = granularity.width(columns)
 
-    def qparams(part: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    def qparams(part: Tensor, start: int, row_scale: Tensor | None = None) -> QParams:
         if scale_search:
-            return search_qparams(part, granularity, importance[start : start + part.shape[1]])
-        return choose_qparams(part, granularity)
+            return search_qparams(part, granularity, importance[start : start + part.shape[1]], row_scale)
+        return choose_qparams(part, granularity, row_scale)
 
-    scale, zero_point = qparams(weight.float(), 0)
+    chosen = qparams(weight.float(), 0)
+    scale, zero_point, row_scale = chosen
     left_to_right = order is None
     if order is None:
         order = torch.arange(columns, device=weight.device)
@@ -180,9 +181,9 @@ def feed_errors_back(
             g = group_of[j]
             if left_to_right and j % width == 0:
                 group = _up_to_date(left, errors, factor, start, j, end, width)
-                new_scale, new_zero = qparams(group.T, j)
-                scale[:, g], zero_point[:, g] = new_scale[:, 0], new_zero[:, 0]
-                steps.put(g, new_scale[:, 0], new_zero[:, 0])
+                new = qparams(group.T, j, row_scale)
+                scale[:, g], zero_point[:, g] = new.scale[:, 0], new.zero_point[:, 0]
+                steps.put(g, new.scale[:, 0], new.zero_point[:, 0])
             now = torch.addmv(column, before[:, :i], inside[i, :i], alpha=-1) if i else column
             torch.addcmul(steps.zero_point[g], now, steps.inverse[g], out=code).round_().clamp_(0, levels)
             torch.sub(now, torch.addcmul(steps.offset[g], code, steps.scale[g]), out=error)
@@ -190,8 +191,7 @@ def feed_errors_back(
             left[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
     unordered = torch.empty_like(codes)
     unordered[order] = codes
-    stored = None if granularity.symmetric else zero_point
-    return QuantizedWeight(unordered.T.contiguous().to(torch.uint8), scale, stored, granularity)
+    return quantized(unordered.T.contiguous(), chosen, granularity)
 
 
 @dataclass

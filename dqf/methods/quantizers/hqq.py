@@ -64,16 +64,19 @@ def quantize_weight(
     """
     import torch
 
-    from dqf.quant.qparams import choose_qparams, quantize, round_to_codes
+    from dqf.quant.qparams import QParams, choose_qparams, quantize, round_to_codes
+    from dqf.quant.scales import LARGEST, SMALLEST, storable
 
     rows, columns = weight.shape
     groups = weight.float().reshape(rows, -1, granularity.width(columns))
-    best_scale, best_zero = choose_qparams(weight, granularity)
-    scale, zero = best_scale.float().unsqueeze(-1), best_zero.float().unsqueeze(-1)
-    smallest = float(torch.finfo(torch.float16).smallest_normal)
+    start = choose_qparams(weight, granularity)
+    scale, zero = start.scale.float().unsqueeze(-1), start.zero_point.float().unsqueeze(-1)
+
+    def stored(s: Tensor) -> Tensor:
+        return storable(s.squeeze(-1), start.row_scale, granularity.scale_bits)
 
     def error_of(s: Tensor, z: Tensor) -> Tensor:
-        s, z = s.half().float(), z.round().clamp(0, granularity.levels)
+        s, z = stored(s).float().unsqueeze(-1), z.round().clamp(0, granularity.levels)
         value = (round_to_codes(groups, s, z, granularity.levels) - z) * s
         return (groups - value).abs().pow(config.norm).sum(-1, keepdim=True)
 
@@ -94,14 +97,14 @@ def quantize_weight(
             pattern = codes - zero
         better_scale = (target * pattern).sum(-1, keepdim=True) / pattern.square().sum(-1, keepdim=True).clamp(min=1e-8)
         usable = (better_scale > 0.3 * scale) & (better_scale < 3 * scale)
-        scale = torch.where(usable, better_scale, scale).clamp(min=smallest, max=65504.0)
+        scale = torch.where(usable, better_scale, scale).clamp(SMALLEST, LARGEST)
         beta *= 1.05
         error = error_of(scale, zero)
         better = error < least
         least = torch.where(better, error, least)
         kept_scale, kept_zero = torch.where(better, scale, kept_scale), torch.where(better, zero, kept_zero)
-    kept_zero = kept_zero.round().clamp(0, granularity.levels)
-    return quantize(weight, kept_scale.squeeze(-1).half(), kept_zero.squeeze(-1).to(torch.uint8), granularity)
+    kept_zero = kept_zero.round().clamp(0, granularity.levels).squeeze(-1)
+    return quantize(weight, QParams(stored(kept_scale), kept_zero.to(torch.uint8), start.row_scale), granularity)
 
 
 def _shrink(x: Tensor, beta: float, p: float) -> Tensor:

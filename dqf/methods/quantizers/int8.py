@@ -38,4 +38,4 @@ def quantize_weight(
     from dqf.quant.qparams import Granularity, choose_qparams, quantize
 
     per_row = Granularity(granularity.bits, 0, symmetric=True)
-    return quantize(weight, *choose_qparams(weight, per_row), per_row)
+    return quantize(weight, choose_qparams(weight, per_row), per_row)

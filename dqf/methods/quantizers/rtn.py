@@ -36,5 +36,4 @@ def quantize_weight(
     """
     from dqf.quant.qparams import choose_qparams, quantize
 
-    scale, zero_point = choose_qparams(weight, granularity)
-    return quantize(weight, scale, zero_point, granularity)
+    return quantize(weight, choose_qparams(weight, granularity), granularity)

@@ -74,5 +74,5 @@ def quantize_weight(
     scale = search_int8_scale(weight.float(), inputs, (config.strength,) if config.strength else STRENGTHS)
     scaled = weight.float() * scale.float()
     per_row = Granularity(granularity.bits, 0, symmetric=True)
-    quantized = quantize(scaled, *choose_qparams(scaled, per_row), per_row)
+    quantized = quantize(scaled, choose_qparams(scaled, per_row), per_row)
     return dataclasses.replace(quantized, input_scale=scale, int8_scale=scale)
