@@ -9,6 +9,15 @@ from dqf.artifacts import Artifact
 from dqf.errors import UserError
 
 
+def installed_runtimes() -> list[str]:
+    """Return the names of the runtimes whose packages are installed."""
+    return [entry.name for entry in registry.entries("runtime") if _installed(entry)]
+
+
+def _installed(entry: registry.Entry) -> bool:
+    return all(importlib.util.find_spec(module) for module in entry.facts.get("needs", ()))
+
+
 def candidates(artifact: Artifact, device: str, wanted: str) -> list[registry.Entry]:
     """Return the registered runtimes that can load this artifact on this device.
 
@@ -28,7 +37,7 @@ def candidates(artifact: Artifact, device: str, wanted: str) -> list[registry.En
         and device in entry.facts["devices"]
         and (not entry.facts.get("graph") or artifact.has_graph)
         and (not entry.facts.get("int8_scales") or artifact.has_int8_scales)
-        and all(importlib.util.find_spec(module) for module in entry.facts.get("needs", ()))
+        and _installed(entry)
     ]
     chosen = found if wanted == "auto" else [entry for entry in found if entry.name == wanted]
     if not chosen and wanted != "auto":

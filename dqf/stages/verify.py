@@ -16,7 +16,7 @@ from dqf.environment import versions
 from dqf.errors import UserError
 from dqf.evaluate.agreement import agreement
 from dqf.registry import Entry
-from dqf.runtimes._select import candidates
+from dqf.runtimes._select import candidates, installed_runtimes
 from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
@@ -102,6 +102,7 @@ def choose_runtime(
         **context.data_facts(),
         **context.numerics(),
         "openvino": versions().get("openvino", ""),
+        "installed": installed_runtimes(),  # what was chosen among others, or is gone by now, is chosen again
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(export,), work=work)
 
