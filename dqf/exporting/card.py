@@ -240,8 +240,8 @@ def _receipt(artifact: Artifact) -> str:
     fallen = [row for row in linear if row.get("fallback")]
     tokens = max((int(row.get("calibration_tokens", 0)) for row in rows), default=0)
     lines.append(
-        f"\n{len(fallen)} of {len(linear)} linear layers fell back to round-to-nearest; up to {tokens} calibration "
-        "input vectors were seen.\n"
+        f"\n{len(fallen)} of {len(linear)} linear layers hold something else than the chosen method's result; up to "
+        f"{tokens} calibration input vectors were seen.\n"
     )
     return "\n".join(lines)
 

@@ -188,15 +188,18 @@ class Work:
     def _try(
         self, names: Sequence[str], weights: Sequence[Tensor], granularity: Granularity, inputs: LayerInputs | None
     ) -> list[_Tried | None]:
-        """Return what the quantizer makes of layers that share an input, None where it cannot."""
+        """Return what the quantizer, or what stands in for it, makes of layers that share an input; None is rounding."""
         entry, options = self._method.entry, self._method.options
         if entry.facts.get("engine"):
             if all(f"{name}.weight" in self._by_engine for name in names):
                 return [_Tried(entry.name, self._by_engine[f"{name}.weight"], final=True) for name in names]
             entry = registered("quantizer", "gptq")
             options = entry.config()
-        if entry.name == "rtn" or (entry.facts.get("needs_calibration") and inputs is None):
+        if entry.name == "rtn":
             return [None] * len(names)
+        if entry.facts.get("needs_calibration") and inputs is None:
+            entry = registered("quantizer", "mse")
+            options = entry.config()
         whole = entry.target(torch.cat(list(weights)), granularity, inputs, options)
         ends = list(itertools.accumulate(len(weight) for weight in weights))
         return [_Tried(entry.name, whole.rows(end - len(w), end)) for w, end in zip(weights, ends, strict=True)]
@@ -210,28 +213,22 @@ class Work:
         inputs: LayerInputs | None,
         tried: _Tried | None,
     ) -> tuple[QuantizedWeight, LayerReceipt]:
-        """Keep what the quantizer made, or round-to-nearest where that is no worse; an engine's is always kept."""
+        """Keep what was made of a layer, or round-to-nearest where that is better; an engine's is always kept."""
         hessian = None if inputs is None else inputs.hessian
         rtn = registered("quantizer", "rtn")
         plain = rtn.target(weight, granularity, None, rtn.config())
         whole = signal(weight, hessian)
         error_rtn = squared_error(weight, plain, hessian) / whole
-        kept, method, error, fallback = plain, "rtn", error_rtn, ""
+        kept, method, error = plain, "rtn", error_rtn
+        reasons = []
         if tried is not None:
+            if tried.method != self._method.entry.name:
+                reasons.append(self._why_another(module, inputs))
             tried_error = squared_error(weight, tried.weight, hessian) / whole
             if tried_error <= error_rtn or tried.final:
                 kept, method, error = tried.weight, tried.method, tried_error
             else:
-                fallback = f"{tried.method} had the larger error ({tried_error:.3g})"
-            if tried.method != self._method.entry.name:
-                note = f"{self._method.entry.name} quantizes the layers of blocks only"
-                fallback = f"{note}; {fallback}" if fallback else note
-        elif self._method.entry.name != "rtn":
-            fallback = (
-                "looked up, not multiplied: there is no input to calibrate on"
-                if isinstance(module, nn.Embedding)
-                else "no calibration input reached this layer"
-            )
+                reasons.append(f"{tried.method} had the larger error ({tried_error:.3g})")
         return kept, LayerReceipt(
             f"{name}.weight",
             "embedding" if isinstance(module, nn.Embedding) else "linear",
@@ -244,6 +241,14 @@ class Work:
             error,
             error_rtn,
             "weight" if hessian is None else "output",
-            fallback,
+            "; ".join(reasons),
             scale_bits=kept.scale_bits,
         )
+
+    def _why_another(self, module: nn.Module, inputs: LayerInputs | None) -> str:
+        """Return why another quantizer than the chosen one worked on a layer."""
+        if isinstance(module, nn.Embedding):
+            return "looked up, not multiplied: there is no input to calibrate on"
+        if inputs is None:
+            return "no calibration input reached this layer"
+        return f"{self._method.entry.name} quantizes the layers of blocks only"

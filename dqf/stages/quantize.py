@@ -33,7 +33,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 6
+VERSION = 7
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CHECKPOINT = "checkpoint.pt"

@@ -80,7 +80,8 @@ def test_an_engine_quantizes_blocks_and_we_do_the_rest(engine, bits):
     by_name = {one.name: one for one in receipts}
     assert by_name.keys() == weights.keys()
     assert {one.method for one in receipts if ".layers." in one.name} == {engine}
-    assert {by_name["score.weight"].method, by_name["model.embed_tokens.weight"].method} <= {"gptq", "rtn"}
+    assert by_name["score.weight"].method in ("gptq", "rtn")
+    assert by_name["model.embed_tokens.weight"].method == "mse"
     assert "layers of blocks only" in by_name["score.weight"].fallback
     for name, one in weights.items():
         assert one.codes.dtype == torch.uint8
