@@ -188,7 +188,7 @@ class Work:
     def _try(
         self, names: Sequence[str], weights: Sequence[Tensor], granularity: Granularity, inputs: LayerInputs | None
     ) -> list[_Tried | None]:
-        """Return what the quantizer, or what stands in for it, makes of layers that share an input; None is rounding."""
+        """Return what the quantizer, or its stand-in, makes of layers that share an input; None for plain rounding."""
         entry, options = self._method.entry, self._method.options
         if entry.facts.get("engine"):
             if all(f"{name}.weight" in self._by_engine for name in names):

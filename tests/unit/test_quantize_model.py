@@ -115,6 +115,17 @@ def test_quantizers_see_what_the_model_so_far_really_gives(folder, monkeypatch):
     assert all(one.error_of == "output" for one in receipts)
 
 
+def test_tables_get_scales_of_least_squared_error(folder):
+    model = load(folder)
+    _, receipts = quantize_model(model, method("gptq", bits=2), batches(), SilentReporter())
+    tables = [one for one in receipts if one.kind == "embedding"]
+    assert tables
+    for one in tables:
+        assert one.method == "mse"
+        assert one.error < 0.8 * one.error_rtn
+        assert "looked up" in one.fallback
+
+
 @pytest.mark.parametrize("name", ["gptq", "awq", "hqq", "rtn"])
 def test_weights_become_what_the_codes_stand_for(folder, name):
     model = load(folder)

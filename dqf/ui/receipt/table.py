@@ -112,7 +112,9 @@ def _columns() -> dict[str, Any]:
             "round-to-nearest had the smaller error. Fell back: the method could not run."
         ),
         "Kept": number(help="Layers on which the chosen method's result was kept."),
-        "By design": number(help="Tables that are looked up, not multiplied: rounded with scales of least squared error."),
+        "By design": number(
+            help="Tables that are looked up, not multiplied: rounded with scales of least squared error."
+        ),
         "▲ Lost": number(help="Layers on which the method had the larger error, or fell back as it could not run."),
         "Bits": number(format="%d"),
         "Activation bits": number(format="%d"),
