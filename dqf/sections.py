@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dqf.fields import setting
+from dqf.quant.scales import SCALE_BITS
 
 BITS = (8, 4, 3, 2)
 FULL, LORA = "full", "lora"
@@ -322,7 +323,7 @@ class QuantizationConfig:
         "Bits of a scale",
         "16: each group has an FP16 scale. 8 or 4: it has a multiple of so many bits of its row's FP16 scale, which "
         "makes files smaller. Engines from outside, and rows that are one group, keep FP16 scales.",
-        choices=(16, 8, 4),
+        choices=SCALE_BITS,
         flag="--scale-bits",
         advanced=True,
     )
