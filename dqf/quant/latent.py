@@ -7,7 +7,7 @@ straight-through estimator); Esser et al. (2020), "Learned Step Size Quantizatio
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dqf.quant.qparams import QuantizedWeight
-from dqf.quant.scales import storable
+from dqf.quant.scales import scaled_rows, storable
 
 NEAR = 0.45
 """How near to a rounding border a weight may stand at the start."""
@@ -34,7 +34,8 @@ class Latent(nn.Module):
         start: what the quantizer made.
         place: float32 (rows, columns), where each weight stands on the grid of codes at the start.
         shift: float32 (rows, columns), trained: how far it has moved, in codes.
-        stretch: float32 (rows, groups), trained: relative change of each scale, in units of `STRETCH_UNIT`.
+        stretch: float32 (rows, groups), trained: relative change of each scale, in units of `STRETCH_UNIT`; (rows, 1)
+            where scales are multiples of their row's, which are too coarse to follow small steps: the row's moves.
 
     Args:
         start: quantized weight.
@@ -63,7 +64,8 @@ class Latent(nn.Module):
         place = codes + (exact - codes).clamp_(-NEAR, NEAR)
         self.register_buffer("place", place.flatten(1), persistent=False)
         self.shift = nn.Parameter(torch.zeros_like(self.place))
-        self.stretch = nn.Parameter(torch.zeros_like(self.start.scale, dtype=torch.float32))
+        trained = self.start.scale if self.start.row_scale is None else self.start.row_scale
+        self.stretch = nn.Parameter(torch.zeros_like(trained, dtype=torch.float32))
 
     def forward(self, place: Tensor) -> Tensor:
         """Return the float32 (rows, columns) weight that is trained.
@@ -73,7 +75,7 @@ class Latent(nn.Module):
         """
         scale, zero = self.start.scale.float(), self._zero()
         levels = self.start.granularity.levels
-        dense: Tensor = _Dequantized.apply(place, self.shift, self.stretch, scale, self._step, zero, levels)
+        dense: Tensor = _Dequantized.apply(place, self.shift, self.stretch, scale, zero, levels)
         return dense if self.start.input_scale is None else dense / self.start.input_scale.float()
 
     def weight(self) -> Tensor:
@@ -83,15 +85,13 @@ class Latent(nn.Module):
     @torch.no_grad()
     def rounded(self) -> QuantizedWeight:
         """Return the weight as it would be stored."""
-        wanted = self.start.scale.float() * (1 + STRETCH_UNIT * self.stretch)
-        scale = storable(wanted, self.start.row_scale, self.start.granularity.scale_bits)
+        times, row_scale, scale_bits = 1 + STRETCH_UNIT * self.stretch, self.start.row_scale, self.start.scale_bits
+        wanted = self.start.scale.float() * times
+        if row_scale is not None:
+            row_scale = scaled_rows(row_scale, times, wanted, scale_bits)
+        scale = storable(wanted, row_scale, scale_bits)
         codes = (self.place + self.shift).clamp(0, self.start.granularity.levels).round()
-        return replace(self.start, codes=codes.to(torch.uint8), scale=scale)
-
-    def _step(self, wanted: Tensor) -> Tensor:
-        """Return the float32 (rows, groups) scales to compute with: of FP16 ones the rounding is of no account."""
-        row_scale = self.start.row_scale
-        return wanted if row_scale is None else storable(wanted, row_scale, self.start.granularity.scale_bits).float()
+        return replace(self.start, codes=codes.to(torch.uint8), scale=scale, row_scale=row_scale)
 
     def _zero(self) -> Tensor | int:
         zero = self.start.zero_point
@@ -99,34 +99,27 @@ class Latent(nn.Module):
 
 
 class _Dequantized(torch.autograd.Function):
-    """(round(clamp(place + shift)) - zero) * step_of(scale * (1 + stretch)); backward ignores all rounding."""
+    """(round(clamp(place + shift)) - zero) * scale * (1 + stretch); backward takes rounding for the identity."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        place: Tensor,
-        shift: Tensor,
-        stretch: Tensor,
-        scale: Tensor,
-        step_of: Callable[[Tensor], Tensor],
-        zero: Tensor | int,
-        levels: int,
+        ctx: Any, place: Tensor, shift: Tensor, stretch: Tensor, scale: Tensor, zero: Tensor | int, levels: int
     ) -> Tensor:
-        rows, groups = stretch.shape
+        rows, groups = scale.shape
         moved = (place + shift).view(rows, groups, -1)
         codes = moved.clamp(0, levels)
         inside = codes == moved
-        step = step_of(scale * (1 + STRETCH_UNIT * stretch)).unsqueeze(-1)
+        step = (scale * (1 + STRETCH_UNIT * stretch)).unsqueeze(-1)
         centred = codes.round_().sub_(zero)
-        ctx.save_for_backward(centred.to(torch.int16), inside, step, scale)
+        ctx.save_for_backward(centred.to(torch.int16), inside, step, scale, stretch)
         return (centred * step).flatten(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        centred, inside, step, scale = ctx.saved_tensors
+        centred, inside, step, scale, stretch = ctx.saved_tensors
         gradient = gradients[0].view(centred.shape)
-        of_stretch = (gradient * centred).sum(-1) * (STRETCH_UNIT * scale)
-        return None, (gradient * step).mul_(inside).flatten(1), of_stretch, None, None, None, None
+        of_stretch = ((gradient * centred).sum(-1) * (STRETCH_UNIT * scale)).sum_to_size(stretch.shape)
+        return None, (gradient * step).mul_(inside).flatten(1), of_stretch, None, None, None
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 FP16_BITS = 16
@@ -38,12 +40,40 @@ def row_scales(scale: Tensor, scale_bits: int) -> Tensor:
     """
     import torch
 
-    least = scale.float().clamp(SMALLEST, LARGEST_OF_MULTIPLES).amax(1, keepdim=True) / 2**scale_bits
-    fraction, exponent = torch.frexp(least)
+    largest = scale.float().clamp(SMALLEST, LARGEST_OF_MULTIPLES).amax(1, keepdim=True)
+    return _to_few_digits(largest / 2**scale_bits, scale_bits, torch.ceil)
+
+
+def scaled_rows(row_scale: Tensor, times: Tensor, wanted: Tensor, scale_bits: int) -> Tensor:
+    """Return the rows' scales after all scales of a row were multiplied by one factor.
+
+    Args:
+        row_scale: float16 (rows, 1), before.
+        times: float (rows, 1), positive.
+        wanted: float (rows, groups), the scales after it.
+        scale_bits: of a multiple.
+
+    Returns:
+        float16 (rows, 1), the nearest of 11 - scale_bits significant bits that reaches the largest scale.
+    """
+    import torch
+
+    smallest, largest = SMALLEST / 2**scale_bits, LARGEST_OF_MULTIPLES / 2**scale_bits
+    moved = (row_scale.float() * times).clamp(smallest, largest)
+    nearest = _to_few_digits(moved, scale_bits, torch.round)
+    reaches = wanted.amax(1, keepdim=True) <= (2**scale_bits + 0.5) * nearest.float()
+    return torch.where(reaches, nearest, _to_few_digits(moved, scale_bits, torch.ceil))
+
+
+def _to_few_digits(value: Tensor, scale_bits: int, rounding: Callable[[Tensor], Tensor]) -> Tensor:
+    """Round positive float32 numbers to 11 - scale_bits significant bits, as FP16."""
+    import torch
+
+    fraction, exponent = torch.frexp(value)
     digits = 2.0 ** (SIGNIFICANT_BITS - scale_bits)
-    rounded = torch.ldexp(torch.ceil(fraction * digits) / digits, exponent)
+    rounded = torch.ldexp(rounding(fraction * digits) / digits, exponent)
     # Below the normal numbers FP16 has whole multiples of 2^-24 only.
-    return (torch.ceil(rounded * 2**24) / 2**24).half()
+    return (rounding(rounded * 2**24) / 2**24).half()
 
 
 def storable(scale: Tensor, row_scale: Tensor | None, scale_bits: int, cover: bool = False) -> Tensor:
