@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -132,6 +133,14 @@ class Artifact:
     def has_int8_scales(self) -> bool:
         """Whether inputs were calibrated for computing in INT8."""
         return any(one.int8_scale for one in self.packed.values())
+
+    @property
+    def scale_bits(self) -> int | None:
+        """Bits of a group's scale, those of most weights; None where nothing is quantized."""
+        weights: Counter[int] = Counter()
+        for one in self.packed.values():
+            weights[one.scale_bits] += one.shape[0] * one.shape[1]
+        return weights.most_common(1)[0][0] if weights else None
 
     @property
     def has_graph(self) -> bool:

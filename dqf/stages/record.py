@@ -124,7 +124,7 @@ def _variant(
         "quantizer": quantization.quantizer if artifact.is_packed else None,
         "group_size": quantization.group_size if artifact.is_packed else None,
         "symmetric": quantization.symmetric if artifact.is_packed else None,
-        "scale_bits": quantization.scale_bits if artifact.is_packed else None,
+        "scale_bits": artifact.scale_bits,
         "runtime": verification["chosen"],
         "runtime_candidates": verification["candidates"],
         "params": artifact.manifest["params"],

@@ -109,10 +109,12 @@ def test_gptq_from_left_to_right_keeps_one_row_scale():
 
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_refining_makes_no_row_worse(bits):
-    weight, inputs = weight_and_inputs(rows=40)
+    weight, inputs = weight_and_inputs(rows=200)
     hessian = damped(inputs.T @ inputs, 0.01)
+    entry = registry.get("quantizer", "gptq")
     granularity = Granularity(bits, 16, scale_bits=4)
-    start = quantize(weight, choose_qparams(weight, granularity), granularity)
+    plain = entry.config(refine_rounds=0)
+    start = entry.target(weight, granularity, LayerInputs.of(inputs), plain)  # so good that nearby scales are worse
     refined = refine(weight, start, hessian, 2)
     assert made_of_multiples(refined)
 
@@ -121,7 +123,7 @@ def test_refining_makes_no_row_worse(bits):
         return ((difference @ hessian) * difference).sum(1)
 
     assert (errors(refined) <= errors(start) * 1.0001).all()
-    assert errors(refined).sum() < 0.9 * errors(start).sum()
+    assert errors(refined).sum() < errors(start).sum()
 
 
 @pytest.mark.parametrize("scale_bits", SCALE_BITS)
@@ -159,6 +161,7 @@ def test_a_file_holds_few_bits_and_gives_the_same_scales(scale_bits, group_size,
     artifact = open_artifact(tmp_path)
     assert np.array_equal(artifact.tensors()["layer.weight.scale"], one.scale.numpy())
     assert np.array_equal(artifact.dense()["layer.weight"], one.dequantize().numpy())
+    assert artifact.scale_bits == (scale_bits if group_size else 16)
 
 
 def test_files_from_before_are_read(tmp_path):
