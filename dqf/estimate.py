@@ -166,7 +166,7 @@ def _training_s(shape: ModelShape, trained: int, rows: float, steps: float, work
 
 
 def _training_flops(settings: Settings) -> float:
-    return TRAINING_FLOPS_PER_CORE[multiplies_bf16()] * settings.threads
+    return TRAINING_FLOPS_PER_CORE[multiplies_bf16()] * settings.training_threads
 
 
 def _training_bytes(shape: ModelShape, trained: int, work: _Work, batch_size: int) -> int:

@@ -123,29 +123,50 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     if errors:
         raise ConfigError(errors)
     write_estimate(run_dir, estimate(config, settings), settings.threads)
-    device = choose_device(config.device)
-    with _repeatable_torch(settings.threads):
-        return _work(config, run_dir, settings, reporter, device, stages)
+    context = _begin(config, run_dir, settings, reporter, stages)
+    with _repeatable_torch(settings.training_threads):
+        made = _make_models(context)
+        torch.set_num_threads(settings.threads)
+        return _measure_all(context, made)
 
 
-def _work(
-    config: RunConfig,
-    run_dir: Path,
-    settings: Settings,
-    reporter: Reporter,
-    device: torch.device,
-    stages: list[dict[str, str]],
-) -> dict[str, Any]:
-    """Go through the stages, each from the cache where it was computed before."""
+def make_models(config: RunConfig, scratch: Path, settings: Settings, reporter: Reporter) -> None:
+    """Do what a run does up to its quantized models, so that it finds them in the stage cache later.
+
+    Args:
+        config: of the run.
+        scratch: folder for what is not worth keeping.
+        settings: where things lie.
+        reporter: receives progress.
+
+    Raises:
+        ConfigError, UserError: bad input.
+        Cancelled: the work was asked to stop.
+    """
+    stages = planned_stages(config)
+    stages = stages[: next(at for at, stage in enumerate(stages) if stage["id"].startswith("export:"))]
+    reporter.plan(stages)
+    context = _begin(config, scratch, settings, reporter, stages)
+    with _repeatable_torch(settings.training_threads):
+        _make_models(context)
+
+
+def _begin(
+    config: RunConfig, run_dir: Path, settings: Settings, reporter: Reporter, stages: list[dict[str, str]]
+) -> Context:
+    """Load the data; return what all stages are given."""
     cache = StageCache(settings.cache_dir, reporter, {stage["id"]: stage["title"] for stage in stages})
-
+    device = choose_device(config.device)
     reporter.stage_started("data")
     task = load_task(config, settings)
     fingerprint = task.fingerprint()
     sizes = {"train_n": len(task.train), "eval_n": len(task.evaluation)}
     reporter.stage_done("data", "miss", 0.0, sizes)
-    context = Context(config, task, fingerprint, settings, run_dir, reporter, cache, device)
+    return Context(config, task, fingerprint, settings, run_dir, reporter, cache, device)
 
+
+def _make_models(context: Context) -> dict[str, Output]:
+    """Return the model folder of every variant, each stage from the cache where it was computed before."""
     teacher, *further = make_teachers(context)
     teacher_outputs = average_teacher_outputs(context, (teacher, *further))
     teacher_features = compute_teacher_features(context, teacher)
@@ -154,15 +175,19 @@ def _work(
         "student-ft": train_student(context, teacher, None),
         "student-kd": train_student(context, teacher, teacher_outputs, teacher_features),
     }
-    variants = planned_variants(config)
-    made = {
+    return {
         one.variant_id: sources[one.source]
         if one.form is None
         else quantize_student(context, sources[one.source], one.form, f"quantize:{one.variant_id}")
-        for one in variants
+        for one in planned_variants(context.config)
     }
+
+
+def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
+    """Verify, score and time every variant; return the run's result."""
+    config, reporter = context.config, context.reporter
     known = Known()
-    measured = [_measure(context, one, made[one.variant_id], known) for one in variants]
+    measured = [_measure(context, one, made[one.variant_id], known) for one in planned_variants(config)]
     benchmark = time_variants(
         context,
         {

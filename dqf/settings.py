@@ -6,6 +6,7 @@
 | `DQF_DATA_DIR` | folders in hub layout, tried before the hub (`os.pathsep` separates several) | none |
 | `DQF_MODEL_DIRS` | folders local models may lie in (`os.pathsep` separates several) | working directory |
 | `DQF_THREADS` | CPU threads for training and for latency | all cores |
+| `DQF_TRAINING_THREADS` | CPU threads for training and quantizing alone | as `DQF_THREADS` |
 | `DQF_WATTS_PER_CORE` | power of a busy core, for the estimate of energy where no counter can be read | 5 |
 | `DQF_SERVING_MEMORY_MB` | memory that the models of the Playground may take together | 2000 |
 
@@ -35,6 +36,12 @@ class Settings:
     threads: int
     watts_per_core: float = WATTS_PER_CORE
     serving_memory_bytes: int = 2_000_000_000
+    own_training_threads: int = 0
+
+    @property
+    def training_threads(self) -> int:
+        """Threads that models are made with: `threads` unless fewer were asked for."""
+        return self.own_training_threads or self.threads
 
     @property
     def runs_dir(self) -> Path:
@@ -71,10 +78,12 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
     """Read the settings from the environment; `results_dir` overrides `DQF_RESULTS_DIR`.
 
     Raises:
-        UserError: `DQF_THREADS`, `DQF_SERVING_MEMORY_MB` or `DQF_WATTS_PER_CORE` is not a number as it should be.
+        UserError: `DQF_THREADS`, `DQF_TRAINING_THREADS`, `DQF_SERVING_MEMORY_MB` or `DQF_WATTS_PER_CORE` is not a
+            number as it should be.
     """
     root = Path(results_dir or os.environ.get("DQF_RESULTS_DIR") or "results").expanduser().resolve()
     threads = _positive("DQF_THREADS", "unset it to use all cores")
+    training_threads = _positive("DQF_TRAINING_THREADS", "unset it to train with as many as `DQF_THREADS`")
     memory_mb = _positive("DQF_SERVING_MEMORY_MB", "unset it to allow 2000 MB")
     return Settings(
         results_dir=root,
@@ -83,6 +92,7 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
         threads=threads or _cores(),
         serving_memory_bytes=(memory_mb or 2000) * 1_000_000,
         watts_per_core=_watts_per_core(),
+        own_training_threads=training_threads,
     )
 
 

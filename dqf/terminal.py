@@ -18,12 +18,13 @@ class ProgressPrinter:
     Args:
         stream: where to, normally stderr.
         prefix: put before every stage, for example which run of a sweep this is.
+        live: False for lines even on a terminal, where several print.
     """
 
-    def __init__(self, stream: TextIO, prefix: str = "") -> None:
+    def __init__(self, stream: TextIO, prefix: str = "", live: bool = True) -> None:
         self._stream = stream
         self._prefix = prefix
-        self._live = stream.isatty()
+        self._live = live and stream.isatty()
         self._stages: list[dict[str, str]] = []
         self._printed = 0.0
         self._width = 0

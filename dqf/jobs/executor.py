@@ -131,6 +131,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     environment["DQF_DATA_DIR"] = os.pathsep.join(str(folder) for folder in settings.data_dirs)
     environment["DQF_MODEL_DIRS"] = os.pathsep.join(str(folder) for folder in settings.model_dirs)
     environment["DQF_THREADS"] = str(settings.threads)
+    environment["DQF_TRAINING_THREADS"] = str(settings.training_threads)
     environment["DQF_WATTS_PER_CORE"] = f"{settings.watts_per_core:g}"
     environment["PYTHONUNBUFFERED"] = "1"
     source = str(Path(dqf.__file__).resolve().parent.parent)

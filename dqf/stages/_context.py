@@ -31,13 +31,14 @@ class Context:
 
     @property
     def threads(self) -> int:
-        """CPU threads for training and measuring."""
+        """CPU threads for measuring."""
         return self.settings.threads
 
-    def numerics(self) -> dict[str, Any]:
+    def numerics(self, training: bool = False) -> dict[str, Any]:
         """Return what decides the last bits of a computation; part of the keys of stages that compute."""
+        threads = self.settings.training_threads if training else self.threads
         relevant: dict[str, Any] = {name: versions().get(name, "") for name in ("torch", "transformers")}
-        return {"device": str(self.device), "threads": self.threads, **machine(), **relevant}
+        return {"device": str(self.device), "threads": threads, **machine(), **relevant}
 
     def data_facts(self) -> dict[str, Any]:
         """Return what decides the model's inputs."""

@@ -131,7 +131,7 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
         **dataclasses.asdict(form),
         "calibration_sha256": calibration_fingerprint(config, context.settings),
         **context.data_facts(),
-        **context.numerics(),
+        **context.numerics(training=True),
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(student,), work=work)
 

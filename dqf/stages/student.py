@@ -86,7 +86,7 @@ def train_student(
         **key_facts(config),
         "seed": context.config.seed,
         **context.data_facts(),
-        **context.numerics(),
+        **context.numerics(training=True),
         "source": source_fingerprint(config.model, context.settings) if config.model != TEACHER_LAYERS else "",
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
         "distillation": _distillation_facts(context) if distils else None,

@@ -86,7 +86,7 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
     facts = {
         **key_facts(config),
         **context.data_facts(),
-        **context.numerics(),
+        **context.numerics(training=True),
         "source": source_fingerprint(config.model, context.settings),
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)

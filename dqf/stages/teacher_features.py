@@ -51,7 +51,7 @@ def compute_teacher_features(context: Context, teacher: Output) -> Output | None
         return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
 
     wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
-    facts = {**context.data_facts(), **context.numerics(), **transfer_facts(context), **wanted}
+    facts = {**context.data_facts(), **context.numerics(training=True), **transfer_facts(context), **wanted}
     return context.cache.run("teacher-features", version=VERSION, config=facts, inputs=(teacher,), work=work)
 
 

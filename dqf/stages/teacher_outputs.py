@@ -51,5 +51,5 @@ def compute_teacher_outputs(context: Context, teacher: Output, stage: str = "tea
         np.save(folder / FILE, logits)
         return {"rows": len(encoded), "tokens": encoded.tokens}
 
-    facts = {**context.data_facts(), **context.numerics(), **transfer_facts(context)}
+    facts = {**context.data_facts(), **context.numerics(training=True), **transfer_facts(context)}
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(teacher,), work=work)

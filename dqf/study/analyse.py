@@ -155,6 +155,9 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
     unfinished = study["unfinished"]
     if unfinished:
         notes.append(f"{len(unfinished)} runs have no result and are not in the figures.")
+    kept = study.get("kept", {})
+    if kept:
+        notes.append(f"Kept from an earlier making of this study, with its plan of then: {', '.join(kept)}.")
     seeds = {task: len(seeds) for task, seeds in evidence.seeds.items()}
     if len(set(seeds.values())) > 1:
         told = ", ".join(f"{task} {count}" for task, count in seeds.items())

@@ -16,7 +16,9 @@ from dqf.study.check import check as check_summary
 from dqf.study.check import count_values
 from dqf.study.collect import collect
 from dqf.study.files import STUDY, SUMMARY, read_summary, read_tables, write_summary, write_tables
+from dqf.study.keep import keep_older
 from dqf.study.plan import StudyPlan, load_plan
+from dqf.sweeps.ahead import sharing_cores
 from dqf.sweeps.command import Check, checked_runs, queue_all, show_plan, work_and_tell
 from dqf.sweeps.directory import open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import PlannedRun, expand
@@ -40,11 +42,12 @@ def study(arguments: argparse.Namespace, settings: Settings, check: Check) -> in
     runs = checked_runs(planned.plan, settings, check)
     if arguments.dry_run:
         return show_plan(read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, name)), arguments.json)
+    settings = sharing_cores(settings, arguments.train_at_once)
     with open_sweep(settings, planned.plan, runs, name) as opened:
         if arguments.detach:
             print("once they are done, the same command with --analyse writes the summary.", file=sys.stderr)
             return queue_all(opened, arguments.json)
-        code = work_and_tell(opened, settings)
+        code = work_and_tell(opened, settings, arguments.train_at_once)
     return max(code, _analyse(planned, runs, settings, name, out, arguments.json))
 
 
@@ -52,7 +55,10 @@ def _analyse(
     planned: StudyPlan, runs: list[PlannedRun], settings: Settings, name: str, out: Path, as_json: bool
 ) -> int:
     sweep = read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, name))
-    write_tables(out, collect(sweep, planned.name, planned.title, planned.description))
+    tables = collect(sweep, planned.name, planned.title, planned.description)
+    if (out / STUDY).is_file():
+        tables = keep_older(tables, read_tables(out), {run.config.task.source for run in runs})
+    write_tables(out, tables)
     # What was written is what is analysed: the summary follows from the files, not from what they came from.
     write_summary(
         out, analyse(read_tables(out), progress=lambda text: print(f"{text} ...", file=sys.stderr, flush=True))

@@ -20,6 +20,7 @@ from dqf.jobs.protocol import Event
 from dqf.jobs.views import read_run
 from dqf.presets import PRESETS, preset_config
 from dqf.settings import Settings
+from dqf.sweeps.ahead import make_ahead, sharing_cores
 from dqf.sweeps.directory import Entry, Sweep, open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import PRESET, Override, Plan, PlannedRun, expand, nested, shared_work, split_lists
 from dqf.sweeps.work import count_states, work_off
@@ -46,6 +47,14 @@ def add_working_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how to work a sweep off."""
     parser.add_argument("--name", default="", metavar="NAME", help="of the sweep's folder (default: from its runs)")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show the runs, start none")
+    parser.add_argument(
+        "--train-at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="first make the models of so many runs at once, each on its share of the cores, then measure the runs one "
+        "after the other (default: 1, a run after the other as a whole)",
+    )
     parser.add_argument("--detach", action="store_true", help="only queue the runs; the app works on them")
 
 
@@ -107,10 +116,11 @@ def sweep(arguments: argparse.Namespace, settings: Settings, check: Check) -> in
     runs = checked_runs(plan, settings, check)
     if arguments.dry_run:
         return show_plan(read_sweep(settings, plan, runs, sweep_folder(settings, runs, arguments.name)), arguments.json)
+    settings = sharing_cores(settings, arguments.train_at_once)
     with open_sweep(settings, plan, runs, arguments.name) as opened:
         if arguments.detach:
             return queue_all(opened, arguments.json)
-        code = work_and_tell(opened, settings)
+        code = work_and_tell(opened, settings, arguments.train_at_once)
         show_runs(opened, arguments.json)
         return code
 
@@ -166,11 +176,36 @@ def queue_all(opened: Sweep, as_json: bool) -> int:
     return 0
 
 
-def work_and_tell(opened: Sweep, settings: Settings) -> int:
-    """Work a sweep off, telling on stderr how far it is; return the exit code."""
+def make_ahead_and_tell(opened: Sweep, settings: Settings, at_once: int) -> None:
+    """Make the models of runs ahead, telling on stderr how far it is."""
+    count = len(opened.entries)
+    printers: dict[int, terminal.ProgressPrinter] = {}
+
+    def started(number: int, entry: Entry) -> Callable[[Event], None]:
+        print(f"models of run {number}/{count}  {entry.run.label}", file=sys.stderr, flush=True)
+        printers[number] = terminal.ProgressPrinter(sys.stderr, f"{number}/{count} ", live=False)
+        return printers[number]
+
+    def ended(number: int, _: Entry, code: int, seconds: float) -> None:
+        how = "made" if code == 0 else "not made"
+        print(f"models of run {number}/{count} {how} after {terminal.duration(seconds)}", file=sys.stderr, flush=True)
+
+    make_ahead(opened, settings, at_once, started, ended)
+
+
+def work_and_tell(opened: Sweep, settings: Settings, at_once: int = 1) -> int:
+    """Work a sweep off, telling on stderr how far it is; return the exit code.
+
+    Args:
+        opened: the sweep.
+        settings: where things lie; of `sharing_cores` where models are made several at once.
+        at_once: so many runs' models are made at once, before any run is measured; 1: a run after the other.
+    """
     count = len(opened.entries)
     done = count_states(opened).get(protocol.SUCCEEDED, 0)
     print(f"sweep {opened.name}: {count} runs, {done} done already", file=sys.stderr, flush=True)
+    if at_once > 1:
+        make_ahead_and_tell(opened, settings, at_once)
     printers: list[terminal.ProgressPrinter] = []
     began, finished = time.monotonic(), 0
 

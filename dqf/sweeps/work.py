@@ -38,7 +38,7 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
     Returns:
         Number of runs by state.
     """
-    with _ctrl_c_noted() as asked:
+    with ctrl_c_noted() as asked:
         for number, entry in enumerate(sweep.entries, 1):
             if sweep.state(entry) == protocol.SUCCEEDED:
                 continue
@@ -46,7 +46,7 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
                 raise KeyboardInterrupt
             began = time.monotonic()
             run_dir = sweep.queue(entry)
-            tail = _Tail(run_dir / "events.jsonl")
+            tail = Tail(run_dir / "events.jsonl")
             listener = started(number, entry)
             try:
                 state = _wait(run_dir, executor, tail, listener, asked)
@@ -62,7 +62,7 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
 
 
 @contextmanager
-def _ctrl_c_noted() -> Iterator[threading.Event]:
+def ctrl_c_noted() -> Iterator[threading.Event]:
     """Note the first Ctrl-C for `_wait` to act on: raised anywhere, a library may lose it. A second one interrupts."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -87,7 +87,7 @@ def count_states(sweep: Sweep) -> dict[str, int]:
 
 
 def _wait(
-    run_dir: Path, executor: Executor, tail: _Tail, listener: Callable[[Event], None], asked: threading.Event
+    run_dir: Path, executor: Executor, tail: Tail, listener: Callable[[Event], None], asked: threading.Event
 ) -> str:
     """Start the run unless somebody did (the app's queue may), and watch it to its end.
 
@@ -115,7 +115,7 @@ def _stop(run_dir: Path, executor: Executor) -> None:
     executor.clean_up(run_dir)
 
 
-class _Tail:
+class Tail:
     """Reads what is appended to a run's events from now on."""
 
     def __init__(self, path: Path) -> None:

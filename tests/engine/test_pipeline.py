@@ -359,6 +359,30 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     assert "2 runs, 2 done already" in capsys.readouterr().err
 
 
+def test_models_made_at_once_are_those_the_runs_find(settings, tiny_env, capsys, monkeypatch):
+    """Two processes of one thread each make teacher, students and codes; the runs then only measure, with two."""
+    from dqf import cli
+
+    monkeypatch.setenv("DQF_THREADS", "2")
+    path = settings.results_dir.parent / "tiny.json"
+    path.write_text(json.dumps(tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]})))
+    sweep = ["sweep", "--config", str(path), "--seed", "0,1", "--results-dir", str(settings.results_dir)]
+    assert cli.main([*sweep, "--train-at-once", "2", "--name", "both"]) == 0
+    told = capsys.readouterr().err
+    assert [told.count(f"models of run {number}/2 made") for number in (1, 2)] == [1, 1]
+    assert "2/2 [4/" in told  # Student-FT of the second run, told while it was trained
+    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
+    assert len(results) == 2
+    for one in results:
+        assert one["environment"]["threads"] == 2
+        cache = {stage["id"].split(":")[0]: stage["cache"] for stage in one["stages"]}
+        made = ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize")
+        assert [cache[stage] for stage in made] == ["hit"] * len(made)
+        assert cache["evaluate"] == "miss"
+    assert cli.main([*sweep, "--train-at-once", "3"]) == 2
+    assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
+
+
 def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(settings, tiny_env):
     # Groups of 16 with input ranges take 5 to 11 bits a weight in models this small: between 2 and 8 bits.
     _, plain = launch(settings, tiny_env, quantization={"bits": [8, 2]})

@@ -22,6 +22,7 @@ from dqf.study.analyse import analyse
 from dqf.study.check import check, count_values, differences
 from dqf.study.collect import bits_of, collect, condition_of
 from dqf.study.files import read_summary, read_tables, study_folders, write_summary, write_tables
+from dqf.study.keep import keep_older
 from dqf.study.plan import load_plan, plan_of, shipped_names
 from dqf.sweeps.command import checked_runs
 from dqf.sweeps.directory import open_sweep
@@ -381,3 +382,38 @@ def test_studies_need_no_torch():
     code = "import sys, dqf.study.command; print(sorted({'torch', 'transformers', 'streamlit'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
+    """A task is made anew only when it has as many runs as before; the others stay, and the summary says so."""
+    before, out = tmp_path / "before", tmp_path / "out"
+    make_study(settings, before, leave_out=lambda run: "mrpc" in run.label)
+    old = read_tables(before)
+    elsewhere = load_settings(tmp_path / "elsewhere")
+    sweep = make_sweep(elsewhere, leave_out=lambda run: "rte" in run.label and run.config.seed == 1)
+    new = collect(sweep, "mine", "Mine", "again")
+    kept = keep_older(new, old, TASKS)
+    write_tables(out, kept)
+    found = analyse(read_tables(out), RESAMPLES)
+    assert set(kept.study["kept"]) == {"rte"}
+    assert kept.study["kept"]["rte"]["description"] == ""
+    assert kept.predictions["rte"].equals(old.predictions["rte"])
+    assert kept.predictions["mrpc"].equals(new.predictions["mrpc"])
+    assert set(kept.predictions) == {"rte", "mrpc", "stsb", "wnli"}
+    assert kept.study["unfinished"] == []
+    ids = {task: set(part["run_id"]) for task, part in kept.variants.groupby("task")}
+    assert ids["rte"] == {run["run_id"] for run in old.study["runs"] if run["task"] == "rte"}
+    assert "Kept from an earlier making of this study, with its plan of then: rte." in found["notes"]
+    assert [(row["task"], row["seeds"]) for row in found["bits"]["4"]["tasks"]] == [
+        (task, [0, 1]) for task in ("mrpc", "stsb", "wnli", "rte")
+    ]
+
+
+def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, folder):
+    old = read_tables(folder)
+    one_task = {**CONFIG, "task": {"source": ["glue:mrpc"]}}
+    new = collect(make_sweep(settings, one_task), "mine", "Mine", "")
+    assert keep_older(new, old, ["glue:mrpc"]) is new
+    other = collect(make_sweep(settings, one_task), "another", "Mine", "")
+    assert keep_older(other, old, TASKS) is other
+    assert set(keep_older(new, old, TASKS).predictions) == {"mrpc", "rte", "stsb", "wnli"}

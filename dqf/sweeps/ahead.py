@@ -1,0 +1,163 @@
+"""Making the models of several runs at once, each on its share of the cores, before the runs are measured one by one.
+
+A training of small models uses two cores little better than one (docs/decisions/0027), but timings need the machine
+for themselves. What is made lies in the stage cache, where the runs find it.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dqf.config import RunConfig, digest_of
+from dqf.errors import Cancelled, UserError
+from dqf.jobs import protocol
+from dqf.jobs.executor import GRACE_S, worker_environment
+from dqf.jobs.protocol import Event, EventLog
+from dqf.jobs.reporter import FileReporter
+from dqf.jobs.worker import stop_signals
+from dqf.settings import Settings, load_settings
+from dqf.sweeps.directory import Entry, Sweep
+from dqf.sweeps.work import POLL_S, Tail, ctrl_c_noted
+
+FOLDER = "ahead"
+
+Started = Callable[[int, Entry], Callable[[Event], None]]
+"""(number from 1, entry) -> listener for the events of making its models."""
+Ended = Callable[[int, Entry, int, float], None]
+"""(number, entry, exit code, seconds)."""
+
+
+def sharing_cores(settings: Settings, at_once: int) -> Settings:
+    """Return settings under which models are made by so many processes at once.
+
+    Raises:
+        UserError: there are fewer threads than processes.
+    """
+    if not 1 <= at_once <= settings.threads:
+        raise UserError(
+            f"`--train-at-once` must be 1 to {settings.threads}, the threads of `DQF_THREADS`: got {at_once}."
+        )
+    return replace(settings, own_training_threads=settings.threads // at_once) if at_once > 1 else settings
+
+
+def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started, ended: Ended) -> None:
+    """Make the models of all runs that are not done yet, so many at once; a failure is left to the run to tell.
+
+    Ctrl-C stops all, keeping what they computed, and is raised again.
+
+    Args:
+        sweep: opened.
+        settings: of `sharing_cores`.
+        at_once: number of processes.
+        started: told when the models of a run are begun.
+        ended: told when they are made, or could not be.
+    """
+    numbered = [
+        (number, entry) for number, entry in enumerate(sweep.entries, 1) if sweep.state(entry) != protocol.SUCCEEDED
+    ]
+    waiting = _teachers_first(numbered)
+    working: list[_Making] = []
+    with ctrl_c_noted() as asked:
+        try:
+            while waiting or working:
+                if asked.is_set():
+                    raise KeyboardInterrupt
+                while waiting and len(working) < at_once:
+                    number, entry = waiting.pop(0)
+                    folder = sweep.folder / FOLDER / entry.run.config.digest()[:16]
+                    working.append(_start(number, entry, folder, settings, started(number, entry)))
+                for one in working:
+                    one.tell()
+                for one in [one for one in working if one.process.poll() is not None]:
+                    one.tell()
+                    working.remove(one)
+                    ended(one.number, one.entry, one.process.returncode, time.monotonic() - one.began)
+                time.sleep(POLL_S)
+        finally:
+            _stop([one.process for one in working])
+
+
+def _teachers_first(entries: Iterable[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
+    """Return the first run of every teacher, then the others: two processes should not wait for the same teacher."""
+    firsts: list[tuple[int, Entry]] = []
+    others: list[tuple[int, Entry]] = []
+    seen: set[str] = set()
+    for number, entry in entries:
+        data = entry.run.config.to_dict()
+        teacher = digest_of([data["task"], data["teacher"], data["distillation"]["teachers"]])
+        (others if teacher in seen else firsts).append((number, entry))
+        seen.add(teacher)
+    return firsts + others
+
+
+@dataclass
+class _Making:
+    """A process at work."""
+
+    number: int
+    entry: Entry
+    process: subprocess.Popen[bytes]
+    tail: Tail
+    listener: Callable[[Event], None]
+    began: float
+
+    def tell(self) -> None:
+        """Pass on what it reported."""
+        for event in self.tail.read():
+            self.listener(event)
+
+
+def _start(number: int, entry: Entry, folder: Path, settings: Settings, listener: Callable[[Event], None]) -> _Making:
+    folder.mkdir(parents=True, exist_ok=True)
+    protocol.write_json(folder / "config.json", entry.run.config.to_dict())
+    tail = Tail(folder / "events.jsonl")
+    with (folder / "worker.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dqf.sweeps.ahead", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=worker_environment(settings),
+            start_new_session=True,
+        )
+    return _Making(number, entry, process, tail, listener, time.monotonic())
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to stop, which they do at their next report; kill what is left after the grace time."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + GRACE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of the process that makes one run's models."""
+    (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
+    with stop_signals() as stop, FileReporter(folder, EventLog(folder), None, stop) as reporter:
+        try:
+            config = RunConfig.from_dict(protocol.read_json(folder / "config.json"))
+            from dqf.pipeline import make_models
+
+            make_models(config, folder, load_settings(), reporter)
+        except Cancelled:
+            return 130
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
