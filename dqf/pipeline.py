@@ -124,7 +124,7 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
         raise ConfigError(errors)
     write_estimate(run_dir, estimate(config, settings), settings.threads)
     context = _begin(config, run_dir, settings, reporter, stages)
-    with _repeatable_torch(settings.training_threads):
+    with repeatable_torch(settings.training_threads):
         made = _make_models(context)
         torch.set_num_threads(settings.threads)
         return _measure_all(context, made)
@@ -147,7 +147,7 @@ def make_models(config: RunConfig, scratch: Path, settings: Settings, reporter: 
     stages = stages[: next(at for at, stage in enumerate(stages) if stage["id"].startswith("export:"))]
     reporter.plan(stages)
     context = _begin(config, scratch, settings, reporter, stages)
-    with _repeatable_torch(settings.training_threads):
+    with repeatable_torch(settings.training_threads):
         _make_models(context)
 
 
@@ -245,7 +245,7 @@ def _measure(context: Context, one: Planned, source: Output, known: Known) -> Me
 
 
 @contextmanager
-def _repeatable_torch(threads: int) -> Iterator[None]:
+def repeatable_torch(threads: int) -> Iterator[None]:
     """Make results depend on config, seed and machine only, and nothing slower than it must be."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)

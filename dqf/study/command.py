@@ -42,7 +42,7 @@ def study(arguments: argparse.Namespace, settings: Settings, check: Check) -> in
     runs = checked_runs(planned.plan, settings, check)
     if arguments.dry_run:
         return show_plan(read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, name)), arguments.json)
-    settings = sharing_cores(settings, arguments.train_at_once)
+    settings = sharing_cores(settings, arguments.train_at_once, runs)
     with open_sweep(settings, planned.plan, runs, name) as opened:
         if arguments.detach:
             print("once they are done, the same command with --analyse writes the summary.", file=sys.stderr)

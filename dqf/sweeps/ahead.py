@@ -10,19 +10,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dqf.config import RunConfig, digest_of
 from dqf.errors import Cancelled, UserError
+from dqf.estimate import estimate
 from dqf.jobs import protocol
 from dqf.jobs.executor import GRACE_S, worker_environment
 from dqf.jobs.protocol import Event, EventLog
 from dqf.jobs.reporter import FileReporter
 from dqf.jobs.worker import stop_signals
+from dqf.room import memory_limit
 from dqf.settings import Settings, load_settings
 from dqf.sweeps.directory import Entry, Sweep
+from dqf.sweeps.plan import PlannedRun
 from dqf.sweeps.work import POLL_S, Tail, ctrl_c_noted
 
 FOLDER = "ahead"
@@ -33,17 +36,25 @@ Ended = Callable[[int, Entry, int, float], None]
 """(number, entry, exit code, seconds)."""
 
 
-def sharing_cores(settings: Settings, at_once: int) -> Settings:
-    """Return settings under which models are made by so many processes at once.
+def sharing_cores(settings: Settings, at_once: int, runs: Iterable[PlannedRun]) -> Settings:
+    """Return settings under which the models of runs are made by so many processes at once.
 
     Raises:
-        UserError: there are fewer threads than processes.
+        UserError: there are fewer threads than processes, or less memory than the largest runs take together.
     """
     if not 1 <= at_once <= settings.threads:
         raise UserError(
             f"`--train-at-once` must be 1 to {settings.threads}, the threads of `DQF_THREADS`: got {at_once}."
         )
-    return replace(settings, own_training_threads=settings.threads // at_once) if at_once > 1 else settings
+    if at_once == 1:
+        return settings
+    needed = sum(sorted(estimate(run.config, settings).memory_bytes for run in runs)[-at_once:])
+    if needed > memory_limit():
+        raise UserError(
+            f"the runs of `--train-at-once` must fit into memory together: {at_once} take about {needed / 1e9:.1f} GB, "
+            f"and there are {memory_limit() / 1e9:.1f} GB; take fewer at once."
+        )
+    return replace(settings, own_training_threads=settings.threads // at_once)
 
 
 def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started, ended: Ended) -> None:
@@ -58,10 +69,9 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
         started: told when the models of a run are begun.
         ended: told when they are made, or could not be.
     """
-    numbered = [
+    waiting = [
         (number, entry) for number, entry in enumerate(sweep.entries, 1) if sweep.state(entry) != protocol.SUCCEEDED
     ]
-    waiting = _teachers_first(numbered)
     working: list[_Making] = []
     with ctrl_c_noted() as asked:
         try:
@@ -69,7 +79,7 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
                 if asked.is_set():
                     raise KeyboardInterrupt
                 while waiting and len(working) < at_once:
-                    number, entry = waiting.pop(0)
+                    number, entry = _take_next(waiting, working)
                     folder = sweep.folder / FOLDER / entry.run.config.digest()[:16]
                     working.append(_start(number, entry, folder, settings, started(number, entry)))
                 for one in working:
@@ -83,17 +93,17 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
             _stop([one.process for one in working])
 
 
-def _teachers_first(entries: Iterable[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
-    """Return the first run of every teacher, then the others: two processes should not wait for the same teacher."""
-    firsts: list[tuple[int, Entry]] = []
-    others: list[tuple[int, Entry]] = []
-    seen: set[str] = set()
-    for number, entry in entries:
-        data = entry.run.config.to_dict()
-        teacher = digest_of([data["task"], data["teacher"], data["distillation"]["teachers"]])
-        (others if teacher in seen else firsts).append((number, entry))
-        seen.add(teacher)
-    return firsts + others
+def _take_next(waiting: list[tuple[int, Entry]], working: Sequence[_Making]) -> tuple[int, Entry]:
+    """Take the first run whose teacher no process is at work with: two should not wait for the same one."""
+    at_work = {_teacher(one.entry) for one in working}
+    free = (at for at, (_, entry) in enumerate(waiting) if _teacher(entry) not in at_work)
+    return waiting.pop(next(free, 0))
+
+
+def _teacher(entry: Entry) -> str:
+    """Return what tells teachers apart."""
+    data = entry.run.config.to_dict()
+    return digest_of([data["task"], data["teacher"], data["distillation"]["teachers"]])
 
 
 @dataclass

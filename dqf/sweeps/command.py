@@ -116,7 +116,7 @@ def sweep(arguments: argparse.Namespace, settings: Settings, check: Check) -> in
     runs = checked_runs(plan, settings, check)
     if arguments.dry_run:
         return show_plan(read_sweep(settings, plan, runs, sweep_folder(settings, runs, arguments.name)), arguments.json)
-    settings = sharing_cores(settings, arguments.train_at_once)
+    settings = sharing_cores(settings, arguments.train_at_once, runs)
     with open_sweep(settings, plan, runs, arguments.name) as opened:
         if arguments.detach:
             return queue_all(opened, arguments.json)
@@ -187,7 +187,7 @@ def make_ahead_and_tell(opened: Sweep, settings: Settings, at_once: int) -> None
         return printers[number]
 
     def ended(number: int, _: Entry, code: int, seconds: float) -> None:
-        how = "made" if code == 0 else "not made"
+        how = "made" if code == 0 else f"not made (exit code {code}; the run itself will try again)"
         print(f"models of run {number}/{count} {how} after {terminal.duration(seconds)}", file=sys.stderr, flush=True)
 
     make_ahead(opened, settings, at_once, started, ended)
@@ -204,8 +204,6 @@ def work_and_tell(opened: Sweep, settings: Settings, at_once: int = 1) -> int:
     count = len(opened.entries)
     done = count_states(opened).get(protocol.SUCCEEDED, 0)
     print(f"sweep {opened.name}: {count} runs, {done} done already", file=sys.stderr, flush=True)
-    if at_once > 1:
-        make_ahead_and_tell(opened, settings, at_once)
     printers: list[terminal.ProgressPrinter] = []
     began, finished = time.monotonic(), 0
 
@@ -226,6 +224,8 @@ def work_and_tell(opened: Sweep, settings: Settings, at_once: int = 1) -> int:
         print(f"run {number}/{count} {state} after {terminal.duration(seconds)}{why}{eta}", file=sys.stderr, flush=True)
 
     try:
+        if at_once > 1:
+            make_ahead_and_tell(opened, settings, at_once)
         states = work_off(opened, make_executor(settings), started, ended)
     except KeyboardInterrupt:
         for printer in printers[-1:]:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from dqf.artifacts import open_artifact
@@ -381,6 +382,29 @@ def test_models_made_at_once_are_those_the_runs_find(settings, tiny_env, capsys,
         assert cache["evaluate"] == "miss"
     assert cli.main([*sweep, "--train-at-once", "3"]) == 2
     assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_all_that_make_models_and_keeps_what_they_did(settings, tiny_env, monkeypatch):
+    monkeypatch.setenv("DQF_THREADS", "2")
+    path = settings.results_dir.parent / "long.json"
+    path.write_text(json.dumps(tiny_config(tiny_env, teacher={"epochs": 100, "batch_size": 1, "seed": [0, 1]})))
+    command = [sys.executable, "-m", "dqf", "sweep", "--config", str(path), "--name", "long", "--train-at-once", "2"]
+    process = subprocess.Popen(
+        [*command, "--results-dir", str(settings.results_dir)], stderr=subprocess.PIPE, text=True
+    )
+    logs = settings.results_dir / "sweeps" / "long" / "ahead"
+    until = time.monotonic() + 60
+    while sum('"progress"' in log.read_text() for log in logs.glob("*/events.jsonl")) < 2:
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "the same command goes on where it stopped" in told
+    assert len(list(settings.cache_dir.glob("teacher/*.partial/checkpoint.pt"))) == 2
+    left = [one for one in psutil.process_iter(["cmdline"]) if str(logs) in " ".join(one.info["cmdline"] or [])]
+    assert left == []
 
 
 def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(settings, tiny_env):
