@@ -1,4 +1,4 @@
-"""The one file of figures, and how a figure is written to it."""
+"""The files of figures, and how a figure is written to one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def record(
     spread: float | None,
     command: str,
     threads: int,
+    file: Path = FILE,
 ) -> None:
     """Add a figure or replace the one of the same name.
 
@@ -35,6 +36,7 @@ def record(
         spread: standard error of the ratio; None where there was one measurement.
         command: that makes it again.
         threads: CPU threads used.
+        file: receives it.
     """
     row: dict[str, Any] = {
         "name": name,
@@ -48,6 +50,6 @@ def record(
         "command": command,
         "machine": f"{describe('cpu', threads)['cpu']}, {threads} threads",
     }
-    kept = json.loads(FILE.read_text()) if FILE.is_file() else []
-    FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps([one for one in kept if one["name"] != name] + [row], indent=1) + "\n")
+    kept = json.loads(file.read_text()) if file.is_file() else []
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps([one for one in kept if one["name"] != name] + [row], indent=1) + "\n")

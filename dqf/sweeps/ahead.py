@@ -6,6 +6,7 @@ for themselves. What is made lies in the stage cache, where the runs find it.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,8 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
                 for one in [one for one in working if one.process.poll() is not None]:
                     one.tell()
                     working.remove(one)
+                    if one.process.returncode == 0:
+                        shutil.rmtree(one.folder, ignore_errors=True)  # of a failure the log stays
                     ended(one.number, one.entry, one.process.returncode, time.monotonic() - one.began)
                 time.sleep(POLL_S)
         finally:
@@ -112,6 +115,7 @@ class _Making:
 
     number: int
     entry: Entry
+    folder: Path
     process: subprocess.Popen[bytes]
     tail: Tail
     listener: Callable[[Event], None]
@@ -136,7 +140,7 @@ def _start(number: int, entry: Entry, folder: Path, settings: Settings, listener
             env=worker_environment(settings),
             start_new_session=True,
         )
-    return _Making(number, entry, process, tail, listener, time.monotonic())
+    return _Making(number, entry, folder, process, tail, listener, time.monotonic())
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -47,7 +47,8 @@ def add_working_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how to work a sweep off."""
     parser.add_argument("--name", default="", metavar="NAME", help="of the sweep's folder (default: from its runs)")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show the runs, start none")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--train-at-once",
         type=int,
         default=1,
@@ -55,7 +56,7 @@ def add_working_arguments(parser: argparse.ArgumentParser) -> None:
         help="first make the models of so many runs at once, each on its share of the cores, then measure the runs one "
         "after the other (default: 1, a run after the other as a whole)",
     )
-    parser.add_argument("--detach", action="store_true", help="only queue the runs; the app works on them")
+    how.add_argument("--detach", action="store_true", help="only queue the runs; the app works on them")
 
 
 def plan_from(arguments: argparse.Namespace) -> Plan:

@@ -46,9 +46,9 @@ def test_two_processes_do_not_wait_for_the_same_teacher(settings):
     working = []
     for _ in entries:
         number, entry = ahead._take_next(waiting, working[-1:])
-        working.append(ahead._Making(number, entry, None, None, None, 0.0))
+        working.append(ahead._Making(number, entry, None, None, None, None, 0.0))
     assert [one.number for one in working] == [1, 3, 2, 4]
     assert [one.entry.run.config.task.source for one in working] == ["glue:rte", "glue:cola"] * 2
     only = list(enumerate(entries[:2], 1))
     first = ahead._take_next(only, [])
-    assert ahead._take_next(only, [ahead._Making(*first, None, None, None, 0.0)])[0] == 2
+    assert ahead._take_next(only, [ahead._Making(*first, None, None, None, None, 0.0)])[0] == 2
