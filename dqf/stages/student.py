@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -14,6 +15,7 @@ from dqf import registry
 from dqf.data.encode import Encoded, Encoder
 from dqf.data.tasks import Examples
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
+from dqf.models.compiling import can_compile, compiled_blocks
 from dqf.models.loading import (
     Classifier,
     cut_layers,
@@ -67,16 +69,20 @@ def train_student(
         recipe = Recipe(epochs, config.learning_rate, config.batch_size, context.config.seed)
         metrics: dict[str, Any] = {"params": parameter_count(student.model)}
         merge = prepare(student.model, config, context.config.seed)
-        metrics |= train(
-            student.model,
-            encoded,
-            student.pad_id,
-            loss,
-            recipe,
-            context.device,
-            folder / "checkpoint.pt",
-            context.reporter,
-        )
+        with contextlib.ExitStack() as training:
+            if not isinstance(loss, StateLoss):  # which looks at what single blocks return
+                compiled = compiled_blocks(student.model, encoded, recipe, context.device, context.reporter)
+                training.enter_context(compiled)
+            metrics |= train(
+                student.model,
+                encoded,
+                student.pad_id,
+                loss,
+                recipe,
+                context.device,
+                folder / "checkpoint.pt",
+                context.reporter,
+            )
         merge()
         save_folder(student, folder)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -87,6 +93,7 @@ def train_student(
         "seed": context.config.seed,
         **context.data_facts(),
         **context.numerics(training=True),
+        "compiles": can_compile(context.device),
         "source": source_fingerprint(config.model, context.settings) if config.model != TEACHER_LAYERS else "",
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
         "distillation": _distillation_facts(context) if distils else None,

@@ -14,6 +14,7 @@ from dqf.data.encode import Encoder
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
 from dqf.models.catalog import TEACHER_LAYERS, local_model_path
+from dqf.models.compiling import can_compile, compiled_blocks
 from dqf.models.loading import load_source, parameter_count, save_folder
 from dqf.models.soundness import refuse_broken_folder
 from dqf.settings import Settings
@@ -67,16 +68,17 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
             table.weight.requires_grad_(not config.freeze_embeddings)
             merge = prepare(teacher.model, config, config.seed)
             recipe = Recipe(config.epochs, config.learning_rate, config.batch_size, config.seed)
-            metrics |= train(
-                teacher.model,
-                encoded,
-                teacher.pad_id,
-                hard_label_loss(context.task),
-                recipe,
-                context.device,
-                folder / "checkpoint.pt",
-                context.reporter,
-            )
+            with compiled_blocks(teacher.model, encoded, recipe, context.device, context.reporter):
+                metrics |= train(
+                    teacher.model,
+                    encoded,
+                    teacher.pad_id,
+                    hard_label_loss(context.task),
+                    recipe,
+                    context.device,
+                    folder / "checkpoint.pt",
+                    context.reporter,
+                )
             metrics["fine_tuned_here"] = 1
             merge()
         save_folder(teacher, folder)
@@ -87,6 +89,7 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
         **key_facts(config),
         **context.data_facts(),
         **context.numerics(training=True),
+        "compiles": can_compile(context.device),
         "source": source_fingerprint(config.model, context.settings),
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)
