@@ -58,6 +58,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk,
         _cuda,
         _bf16,
+        _compiler,
         _hub,
         _chromium,
     )
@@ -188,6 +189,22 @@ def _bf16(_: Settings) -> Iterator[Finding]:
         yield Finding("BF16", "ok", ", ".join(found))
     else:
         yield Finding("BF16", "warn", "the processor has no BF16 instructions: training in FP32 takes 3x as long")
+
+
+def _compiler(_: Settings) -> Iterator[Finding]:
+    import torch
+
+    from dqf.models.compiling import can_compile
+
+    if can_compile(torch.device("cpu")):
+        yield Finding("compiler", "ok", "long trainings of decoders compile their blocks")
+    else:
+        yield Finding(
+            "compiler",
+            "warn",
+            "no C++ compiler, no Python headers, or TORCH_COMPILE_DISABLE is set: decoders train more slowly on the CPU",
+            "apt-get install g++ python3-dev",
+        )
 
 
 def cpu_flags() -> set[str]:

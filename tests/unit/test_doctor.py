@@ -55,3 +55,10 @@ def test_missing_wheel_says_how_to_get_it(tmp_path, monkeypatch):
     findings = list(doctor._starters(load_settings(tmp_path)))
     assert findings[-1].status == "warn"
     assert findings[-1].fix == "pip install --no-deps no-such-wheel==1.0"
+
+
+def test_a_missing_compiler_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+    (finding,) = doctor._compiler(load_settings(tmp_path))
+    assert finding.status == "warn"
+    assert "g++" in finding.fix
