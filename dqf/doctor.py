@@ -202,7 +202,7 @@ def _compiler(_: Settings) -> Iterator[Finding]:
         yield Finding(
             "compiler",
             "warn",
-            "no C++ compiler, no Python headers, or TORCH_COMPILE_DISABLE is set: decoders train more slowly on the CPU",
+            "no C++ compiler or Python headers, or TORCH_COMPILE_DISABLE is set: decoders train slower on the CPU",
             "apt-get install g++ python3-dev",
         )
 

@@ -85,8 +85,8 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         ("data", "Load and check the data"),
         ("teacher", "Fine-tune the teacher"),
         *((f"teacher:{number}", f"Fine-tune teacher {number}") for number in further),
-        ("teacher-outputs", "Compute the teacher's outputs"),
-        *((f"teacher-outputs:{number}", f"Compute teacher {number}'s outputs") for number in further),
+        *_scoring_stages(config, "teacher-outputs", "the teacher"),
+        *(one for at in further for one in _scoring_stages(config, f"teacher-outputs:{at}", f"teacher {at}")),
         *([("teacher-outputs:mean", "Average the teachers' outputs")] if further else []),
         *([("teacher-features", "Compute the teacher's states")] if needs_features(config) else []),
         ("student-ft", "Train Student-FT on hard labels"),
@@ -102,6 +102,16 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         stages.append(("benchmark-shared", f"Time all variants in {config.measurement.shared_runtime}"))
     stages.append(("record", "Record"))
     return [{"id": stage, "title": text} for stage, text in stages]
+
+
+def _scoring_stages(config: RunConfig, stage: str, teacher: str) -> list[tuple[str, str]]:
+    """Return id and title of the stages in which a teacher scores what Student-KD learns from."""
+    stages = [(stage, f"Compute {teacher}'s outputs")]
+    if config.distillation.altered_copies:
+        stages.append((f"{stage}:altered", f"Compute {teacher}'s outputs on altered copies"))
+    if config.distillation.transfer != "none":
+        stages.append((f"{stage}:outside", f"Compute {teacher}'s outputs on transfer texts"))
+    return [*stages, (f"{stage}:joined", f"Join {teacher}'s outputs")] if len(stages) > 1 else stages
 
 
 def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter: Reporter) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from dqf.config import RunConfig
 from dqf.data.tasks import Task
 from dqf.environment import machine, versions
+from dqf.models.compiling import can_compile
 from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import StageCache
@@ -39,6 +40,11 @@ class Context:
         threads = self.settings.training_threads if training else self.threads
         relevant: dict[str, Any] = {name: versions().get(name, "") for name in ("torch", "transformers")}
         return {"device": str(self.device), "threads": threads, **machine(), **relevant}
+
+    def training_facts(self) -> dict[str, Any]:
+        """Return the numerics of a training: besides, whether long ones are compiled."""
+        compiles = {"compiles": True} if can_compile(self.device) else {}
+        return {**self.numerics(training=True), **compiles}
 
     def data_facts(self) -> dict[str, Any]:
         """Return what decides the model's inputs."""

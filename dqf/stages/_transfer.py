@@ -5,6 +5,8 @@ Those are altered copies of the training rows, and texts from elsewhere; the tea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dqf.data.augment import altered
@@ -23,24 +25,40 @@ def labelled(context: Context) -> list[int]:
     return labelled_rows(task.train, config.student.label_rows, config.task.seed, task.kind == CLASSIFICATION)
 
 
-def transfer_set(context: Context) -> Examples:
+@dataclass(frozen=True)
+class Part:
+    """Some of what Student-KD learns from, of one origin.
+
+    Attributes:
+        name: of the origin; empty for the training rows.
+        facts: what decides the texts besides the task; part of keys.
+        examples: makes them.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    examples: Callable[[], Examples]
+
+
+def transfer_parts(context: Context) -> list[Part]:
     """Return the training rows, hidden labels marked (`hide_labels`), after them copies, then texts from elsewhere."""
-    config, train = context.config, context.task.train
-    parts = [Examples(train.texts, train.pairs, hide_labels(train, labelled(context)))]
-    if config.distillation.altered_copies:
-        parts.append(altered(train, config.distillation.altered_copies, config.task.seed))
-    if config.distillation.transfer != "none":
-        parts.append(transfer_texts(config.distillation, context.task, config.task.seed, context.settings))
-    return joined(parts)
+    config, train, seed = context.config.distillation, context.task.train, context.config.task.seed
+    parts = [Part("", {}, lambda: Examples(train.texts, train.pairs, hide_labels(train, labelled(context))))]
+    if config.altered_copies:
+        facts: dict[str, Any] = {"altered": [config.altered_copies, seed, ALTERED_VERSION]}
+        parts.append(Part("altered", facts, lambda: altered(train, config.altered_copies, seed)))
+    if config.transfer != "none":
+        found = outside_fingerprint(config.transfer, context.settings)
+        facts = {"outside": [found or config.transfer, config.transfer_rows, seed, OUTSIDE_VERSION]}
+        parts.append(Part("outside", facts, lambda: transfer_texts(config, context.task, seed, context.settings)))
+    return parts
+
+
+def transfer_set(context: Context) -> Examples:
+    """Return the rows of all parts, one part after the other."""
+    return joined([part.examples() for part in transfer_parts(context)])
 
 
 def transfer_facts(context: Context) -> dict[str, Any]:
     """Return what decides the texts without a label; empty without any, so that keys stay as they were before."""
-    config, seed = context.config.distillation, context.config.task.seed
-    facts: dict[str, Any] = {}
-    if config.altered_copies:
-        facts["altered"] = [config.altered_copies, seed, ALTERED_VERSION]
-    if config.transfer != "none":
-        found = outside_fingerprint(config.transfer, context.settings)
-        facts["outside"] = [found or config.transfer, config.transfer_rows, seed, OUTSIDE_VERSION]
-    return facts
+    return {name: fact for part in transfer_parts(context) for name, fact in part.facts.items()}

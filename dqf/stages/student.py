@@ -15,7 +15,7 @@ from dqf import registry
 from dqf.data.encode import Encoded, Encoder
 from dqf.data.tasks import Examples
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers
-from dqf.models.compiling import can_compile, compiled_blocks
+from dqf.models.compiling import compiled_blocks
 from dqf.models.loading import (
     Classifier,
     cut_layers,
@@ -92,8 +92,7 @@ def train_student(
         **key_facts(config),
         "seed": context.config.seed,
         **context.data_facts(),
-        **context.numerics(training=True),
-        "compiles": can_compile(context.device),
+        **context.training_facts(),
         "source": source_fingerprint(config.model, context.settings) if config.model != TEACHER_LAYERS else "",
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
         "distillation": _distillation_facts(context) if distils else None,

@@ -14,7 +14,7 @@ from dqf.data.encode import Encoder
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
 from dqf.models.catalog import TEACHER_LAYERS, local_model_path
-from dqf.models.compiling import can_compile, compiled_blocks
+from dqf.models.compiling import compiled_blocks
 from dqf.models.loading import load_source, parameter_count, save_folder
 from dqf.models.soundness import refuse_broken_folder
 from dqf.settings import Settings
@@ -88,8 +88,7 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
     facts = {
         **key_facts(config),
         **context.data_facts(),
-        **context.numerics(training=True),
-        "compiles": can_compile(context.device),
+        **context.training_facts(),
         "source": source_fingerprint(config.model, context.settings),
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(), work=work)

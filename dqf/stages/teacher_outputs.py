@@ -12,7 +12,7 @@ from dqf.data.encode import Encoder
 from dqf.models.loading import load_folder
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
-from dqf.stages._transfer import transfer_facts, transfer_set
+from dqf.stages._transfer import Part, transfer_parts
 from dqf.training import predict
 
 VERSION = 1
@@ -42,14 +42,32 @@ def average_teacher_outputs(context: Context, teachers: Sequence[Output]) -> Out
 
 
 def compute_teacher_outputs(context: Context, teacher: Output, stage: str = "teacher-outputs") -> Output:
-    """Return a folder with `logits.npy`, float32 (rows of the transfer set, outputs); `stage` is its id in the run."""
+    """Return a folder with `logits.npy`, float32 (rows of the transfer set, outputs); `stage` is its id in the run.
+
+    Training rows, altered copies and texts from elsewhere are scored apart, so that runs share what they both have.
+    """
+    outputs = tuple(_score(context, teacher, part, stage) for part in transfer_parts(context))
+    if len(outputs) == 1:
+        return outputs[0]
+
+    def work(folder: Path) -> dict[str, Any]:
+        logits = np.concatenate([np.load(one.folder / FILE) for one in outputs])
+        np.save(folder / FILE, logits)
+        return {"rows": len(logits)}
+
+    return context.cache.run(f"{stage}:joined", version=VERSION, config={"joined": "rows"}, inputs=outputs, work=work)
+
+
+def _score(context: Context, teacher: Output, part: Part, stage: str) -> Output:
+    """Return a folder with a teacher's logits on one part of the transfer set."""
 
     def work(folder: Path) -> dict[str, Any]:
         model = load_folder(teacher.folder)
-        encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(transfer_set(context))
+        encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(part.examples())
         logits = predict(model.model, encoded, model.pad_id, context.device, context.reporter).numpy()
         np.save(folder / FILE, logits)
         return {"rows": len(encoded), "tokens": encoded.tokens}
 
-    facts = {**context.data_facts(), **context.numerics(training=True), **transfer_facts(context)}
-    return context.cache.run(stage, version=VERSION, config=facts, inputs=(teacher,), work=work)
+    facts = {**context.data_facts(), **context.numerics(training=True), **part.facts}
+    name = f"{stage}:{part.name}" if part.name else stage
+    return context.cache.run(name, version=VERSION, config=facts, inputs=(teacher,), work=work)

@@ -28,16 +28,23 @@ STUDENT_KEYS = {
 
 
 class Keys:
-    """A stage cache that does no work and only tells the key."""
+    """A stage cache that does no work and only tells the keys."""
+
+    def __init__(self):
+        self.by_stage = {}
 
     def run(self, stage, *, version, config, inputs, work):
         key = digest_of([stage, version, config, [one.key for one in inputs]])[:24]
+        self.by_stage[stage] = key
         return Output(key, Path(), {}, "miss")
 
 
 class OneMachine(Context):
-    def numerics(self):
+    def numerics(self, training=False):
         return {"device": "cpu", "threads": 2}
+
+    def training_facts(self):
+        return self.numerics()
 
 
 def context(**changes):
@@ -110,6 +117,34 @@ def test_transfer_texts_decide_what_is_learnt_from_the_teacher_alone():
     assert train_student(more, teacher, outputs).key not in STUDENT_KEYS["starter:minilm-l6"]
     unused = context(distillation={"transfer_rows": 10})
     assert compute_teacher_outputs(unused, teacher).key == OUTPUTS_KEY
+
+
+def test_what_two_transfer_sets_have_in_common_is_scored_once():
+    found = {}
+    for name, changes in {
+        "none": {},
+        "copies": {"altered_copies": 2},
+        "texts": {"transfer": "glue:mnli"},
+        "both": {"altered_copies": 2, "transfer": "glue:mnli"},
+    }.items():
+        made = context(distillation=changes)
+        compute_teacher_outputs(made, make_teacher(made))
+        found[name] = made.cache.by_stage
+        assert found[name]["teacher-outputs"] == OUTPUTS_KEY
+    assert found["copies"]["teacher-outputs:altered"] == found["both"]["teacher-outputs:altered"]
+    assert found["texts"]["teacher-outputs:outside"] == found["both"]["teacher-outputs:outside"]
+    assert len({found[name]["teacher-outputs:joined"] for name in ("copies", "texts", "both")}) == 3
+    assert list(found["none"]) == ["teacher", "teacher-outputs"]
+
+
+def test_whether_long_trainings_are_compiled_decides_teachers_and_students(monkeypatch):
+    made = context()
+    found = {}
+    for compiles in (False, True):
+        monkeypatch.setattr("dqf.stages._context.can_compile", lambda device, answer=compiles: answer)
+        found[compiles] = Context.training_facts(made)
+    assert {**found[False], "compiles": True} == found[True]
+    assert Context.training_facts(made) != made.numerics(training=True)
 
 
 def test_each_seed_decides_its_own_part():
