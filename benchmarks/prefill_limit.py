@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from dqf.terminal import table  # noqa: E402
 
 WARM_UP, PASSES, TURNS = 50, 20, 6
-PRODUCT = "FullyConnected"
+PRODUCTS = ("FullyConnected", "LLMMLP", "QKVProjection")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for folder in sorted(arguments.work.iterdir()):
-        if not (folder / "4" / "manifest.json").is_file():
+        if not all((folder / form / "dqf.json").is_file() for form in ("16", "4")):
             continue
         bf16 = _Profiled(folder / "16", False, arguments.threads)
         int8 = _Profiled(folder / "4", True, arguments.threads)
@@ -99,7 +99,7 @@ class _Profiled:
             self._runtime.logits(self._batch)
             self._whole.append((time.perf_counter() - began) * 1e3)
             layers = self._runtime._request.profiling_info
-            products = [one.real_time for one in layers if one.node_type.startswith(PRODUCT)]
+            products = [one.real_time for one in layers if one.node_type.startswith(PRODUCTS)]
             self._products.append(1e3 * sum(one.total_seconds() for one in products))
 
     def profile(self) -> Profile:
