@@ -144,7 +144,13 @@ def test_whether_long_trainings_are_compiled_decides_teachers_and_students(monke
         monkeypatch.setattr("dqf.stages._context.can_compile", lambda device, answer=compiles: answer)
         found[compiles] = Context.training_facts(made)
     assert {**found[False], "compiles": True} == found[True]
-    assert Context.training_facts(made) != made.numerics(training=True)
+    teacher, student = keys()
+    monkeypatch.setattr(OneMachine, "training_facts", lambda self: {**self.numerics(), "compiles": True})
+    assert keys()[0] != teacher
+    shared = make_teacher(made)
+    assert train_student(made, shared, None).key != student
+    monkeypatch.setattr(OneMachine, "training_facts", OneMachine.numerics)
+    assert train_student(made, shared, None).key == student
 
 
 def test_each_seed_decides_its_own_part():
