@@ -182,10 +182,17 @@ def _cuda(_: Settings) -> Iterator[Finding]:
         yield Finding("CUDA", "ok", "none: runs use the CPU")
 
 
-def _bf16(_: Settings) -> Iterator[Finding]:
+def _bf16(settings: Settings) -> Iterator[Finding]:
     flags = cpu_flags()
     found = sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-    if found:
+    if "amx_bf16" in flags and settings.threads == 1:
+        yield Finding(
+            "BF16",
+            "warn",
+            "OpenVINO divides by zero when one thread computes a decoder in BF16 with AMX: a slower runtime is used",
+            "set `DQF_THREADS` to 2 or more",
+        )
+    elif found:
         yield Finding("BF16", "ok", ", ".join(found))
     else:
         yield Finding("BF16", "warn", "the processor has no BF16 instructions: training in FP32 takes 3x as long")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 _CUT_SHORT = re.compile(r"PytorchStreamWriter|unexpected pos \d+ vs \d+|\d+ requested and \d+ written")
 """How torch and numpy (so GGUF's writer) say that less was written than should be; they do not say why."""
+_CRASHES = (signal.SIGFPE, signal.SIGSEGV, signal.SIGILL, signal.SIGABRT, signal.SIGBUS)
 RESERVE = ".reserve"
 RESERVE_BYTES = 128 * 1024
 
@@ -46,6 +48,22 @@ def describe_failure(error: BaseException, advice: Advice) -> str:
 def write_failed(error: BaseException) -> bool:
     """Tell whether an error says that a file could not be written for want of space."""
     return any(_no_space(one) for one in _chain(error)) or bool(_CUT_SHORT.search(str(error)))
+
+
+def cause_of_end(code: int | None) -> str:
+    """Return why a process ended that said nothing itself, as the end of a sentence; `code` is `Popen.returncode`."""
+    if code is None:
+        return "stopped answering"
+    if code >= 0:
+        return f"ended with code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    if -code == signal.SIGKILL:
+        return f"was killed ({name}): most often the system does so when its memory runs out"
+    if -code in _CRASHES:
+        return (
+            f"crashed ({name}), a fault of the runtime on this processor: another runtime or number of threads may work"
+        )
+    return f"was ended by {name}"
 
 
 def _no_space(error: BaseException) -> bool:

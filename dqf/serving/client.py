@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dqf.data.tasks import Examples
+from dqf.failures import cause_of_end
 from dqf.progress import Reporter
 
 ANSWER_TIMEOUT_S = 3600.0
@@ -97,7 +98,7 @@ class Served:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise ServingEnded(f"the {self.runtime} process ended with code {self._process.poll()}") from error
+            raise ServingEnded(f"the {self.runtime} process {cause_of_end(self._process.poll())}") from error
         return self._receive()
 
     def encode(self, examples: Path) -> None:
@@ -161,7 +162,7 @@ class Served:
                 raise ServingError(f"the {self.runtime} process did not answer within {self._timeout_s:.0f} s")
         line = stream.readline()
         if not line:
-            raise ServingEnded(f"the {self.runtime} process ended with code {self._process.wait()}")
+            raise ServingEnded(f"the {self.runtime} process {cause_of_end(self._process.wait())}")
         answer: dict[str, Any] = json.loads(line)
         if answer.get("disk_full"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

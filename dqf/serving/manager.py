@@ -130,8 +130,7 @@ class ServingManager:
                     self._end(slot)
                     if last or self._closed:
                         raise UserError(
-                            f"a serving process must stay alive: that of {model.key} was ended twice ({error}); "
-                            "see if the machine has memory left."
+                            f"a serving process must stay alive: that of {model.key} ended twice; {error}."
                         ) from None
                 except ServingError as error:
                     self._end(slot)

@@ -62,3 +62,14 @@ def test_a_missing_compiler_is_named(tmp_path, monkeypatch):
     (finding,) = doctor._compiler(load_settings(tmp_path))
     assert finding.status == "warn"
     assert "g++" in finding.fix
+
+
+@pytest.mark.parametrize(("threads", "status"), [("1", "warn"), ("2", "ok")])
+def test_one_thread_with_amx_is_named(monkeypatch, threads, status):
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: {"amx_bf16", "avx512_bf16"})
+    monkeypatch.setenv("DQF_THREADS", threads)
+
+    (finding,) = doctor._bf16(load_settings())
+
+    assert finding.status == status
+    assert ("DQF_THREADS" in finding.fix) is (status == "warn")

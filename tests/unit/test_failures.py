@@ -1,10 +1,15 @@
 """What libraries say when a disk is full, as people read it; `/dev/full` is such a disk."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from dqf.failures import RESERVE, Advice, describe_failure, release, reserve, write_failed
+from dqf.failures import RESERVE, Advice, cause_of_end, describe_failure, release, reserve, write_failed
 
 ADVICE = Advice(memory="take less", disk="free some")
 LARGE = np.zeros(1_000_000, dtype=np.float32)
@@ -95,3 +100,24 @@ def test_space_is_held_while_work_goes_on_and_given_back_early_or_late(tmp_path)
     with reserve(tmp_path):
         release(tmp_path)
         assert not (tmp_path / RESERVE).exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGKILL, "SIGKILL): most often the system does so when its memory runs out"),
+        (signal.SIGFPE, "SIGFPE), a fault of the runtime on this processor"),
+        (signal.SIGTERM, "was ended by SIGTERM"),
+    ],
+)
+def test_the_end_of_a_process_is_explained(number, says):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    os.kill(process.pid, number)
+
+    assert says in cause_of_end(process.wait(timeout=30))
+
+
+def test_exit_codes_and_processes_that_still_run_are_told_apart():
+    assert cause_of_end(3) == "ended with code 3"
+    assert cause_of_end(-signal.SIGRTMIN - 1) == f"was ended by signal {signal.SIGRTMIN + 1}"
+    assert cause_of_end(None) == "stopped answering"
