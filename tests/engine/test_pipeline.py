@@ -2,48 +2,17 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from dqf.artifacts import open_artifact
-from dqf.config import RunConfig
-from dqf.jobs.protocol import create_run, prepare_resume, read_events, read_json, run_state
+from dqf.jobs.protocol import create_run, read_events
 from dqf.jobs.worker import run_in_process
 from tests.support.tiny import tiny_config
-
-
-def launch(settings, root, **changes):
-    """Run a tiny config in this process and return run directory and result."""
-    config = RunConfig.from_dict(tiny_config(root, **changes))
-    run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
-    run_in_process(run_dir, settings)
-    result = read_json(run_dir / "result.json")
-    assert result is not None, (run_dir / "events.jsonl").read_text()[-2000:]
-    return run_dir, result
-
-
-def caches(result):
-    return {stage["id"]: stage["cache"] for stage in result["stages"]}
-
-
-def hashes(result):
-    return {row["variant_id"]: row["weights_sha256"] for row in result["variants"]}
-
-
-def same_predictions(one, other, result):
-    for row in result["variants"]:
-        left, right = (pd.read_parquet(run / row["predictions"]) for run in (one, other))
-        assert left["prediction"].equals(right["prediction"]), row["variant_id"]
-        assert np.array_equal(np.stack(left["logits"]), np.stack(right["logits"])), row["variant_id"]
+from tests.support.tiny_runs import caches, hashes, launch, same_predictions
 
 
 def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(settings, tiny_env):
@@ -175,119 +144,6 @@ def test_same_config_and_seed_twice_without_a_shared_cache(tiny_env, tmp_path):
     assert hashes(third)["student-kd"] != hashes(first)["student-kd"]
 
 
-def start_worker(run_dir, settings):
-    environment = {**os.environ, "DQF_RESULTS_DIR": str(settings.results_dir)}
-    with (run_dir / "worker.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dqf.jobs.worker", str(run_dir)],
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def wait_for(condition, seconds=120):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "timed out"
-        time.sleep(0.02)
-
-
-def test_kill_9_in_training_quantization_and_evaluation_then_resume(settings, tiny_env, tmp_path):
-    """One run, killed in three stages in turn, ends as an undisturbed one does."""
-    from dqf.settings import load_settings
-
-    changes = {"teacher": {"epochs": 6}, "student": {"epochs": 6}}
-    undisturbed_dir, undisturbed = launch(load_settings(tmp_path / "undisturbed"), tiny_env, **changes)
-    config = RunConfig.from_dict(tiny_config(tiny_env, **changes))
-    run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
-    for stage in ("student-kd", "quantize:student-dqf-gptq-4bit", "evaluate:student-ft"):
-        worker = start_worker(run_dir, settings)
-
-        def reached(stage=stage, worker=worker):
-            assert worker.poll() is None, (run_dir / "worker.log").read_text()[-2000:]
-            started = [event for event in read_events(run_dir) if event.kind == "stage_started"]
-            return any(event.stage == stage for event in started)
-
-        wait_for(reached)
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
-        assert run_state(run_dir) == "interrupted"
-        assert not (run_dir / "result.json").exists()
-        prepare_resume(run_dir)
-    worker = start_worker(run_dir, settings)
-    wait_for(lambda: worker.poll() is not None)
-    result = read_json(run_dir / "result.json")
-    assert run_state(run_dir) == "succeeded"
-    assert caches(result)["teacher"] == "hit"
-    assert hashes(result) == hashes(undisturbed)
-    same_predictions(run_dir, undisturbed_dir, result)
-
-
-def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, tmp_path):
-    import torch
-
-    from dqf.data.encode import Encoder
-    from dqf.data.load import load_task
-    from dqf.errors import Cancelled
-    from dqf.models.loading import load_source
-    from dqf.progress import SilentReporter
-    from dqf.stages.teacher import hard_label_loss
-    from dqf.training import Recipe, train
-
-    config = RunConfig.from_dict(tiny_config(tiny_env))
-    task = load_task(config, settings)
-
-    class StopsAt(SilentReporter):
-        def __init__(self, step):
-            self.step = step
-
-        def progress(self, step, total, metrics=None):
-            if step == self.step:
-                raise Cancelled
-
-    def trained(stops):
-        model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
-        encoded = Encoder(model.tokenizer_json, 32)(task.train)
-        for stop in (*stops, None):
-            try:
-                train(
-                    model.model,
-                    encoded,
-                    model.pad_id,
-                    hard_label_loss(task),
-                    Recipe(3, 1e-3, 8, 5),
-                    torch.device("cpu"),
-                    tmp_path / f"checkpoint-{len(stops)}.pt",
-                    StopsAt(stop),
-                )
-            except Cancelled:
-                model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
-        return model.model.state_dict()
-
-    straight, resumed = trained([]), trained([4, 17])
-    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-
-
-def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, monkeypatch):
-    import dqf.pipeline as pipeline
-    from dqf.errors import UserError
-
-    def broken(*_args, **_kwargs):
-        raise UserError("the benchmark must work: it does not.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "time_variants", broken)
-        config = RunConfig.from_dict(tiny_config(tiny_env))
-        run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
-        assert run_in_process(run_dir, settings) == "failed"
-    _, result = launch(settings, tiny_env)
-    found = caches(result)
-    assert found.pop("benchmark") == "miss"
-    assert set(found.values()) == {"hit"}
-
-
 @pytest.mark.parametrize("broken", ["teacher", "student"])
 def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(settings, tiny_env, broken):
     import torch
@@ -329,87 +185,6 @@ def test_all_variants_in_one_runtime(settings, tiny_env):
     assert any("does not serve student-dqf" in event.text for event in read_events(other_dir))
 
 
-def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
-    """Two seeds of one task, worked off in worker processes, analysed, checked, and not run again."""
-    from dqf import cli
-    from dqf.study.files import read_summary
-
-    plan = {"config": {**tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]}), "seed": [0, 1]}}
-    plan["config"]["measurement"]["shared_runtime"] = "openvino-fp32"
-    (tmp_path / "tiny.json").write_text(json.dumps(plan))
-    study = ["study", str(tmp_path / "tiny.json"), "--results-dir", str(settings.results_dir)]
-    assert cli.main(study) == 0, capsys.readouterr().err
-    folder = settings.results_dir / "studies" / "tiny"
-    summary = read_summary(folder)
-    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
-    assert (len(results), summary["seeds"], summary["tasks"]) == (2, [0, 1], ["data"])
-    teachers = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "teacher"}
-    students = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "student-kd"}
-    assert (len(teachers), len(students)) == (1, 2)
-    scores = [row["score"] for one in results for row in one["variants"] if row["variant"] == "student-dqf"]
-    assert summary["bits"]["4"]["score"] == pytest.approx(np.mean(scores))
-    assert summary["bits"]["4"]["speedup_shared"] > 0
-    variants = pd.read_parquet(folder / "variants.parquet")
-    for column in ("train_seconds", "trained_params", "train_peak_memory_bytes"):
-        assert (variants[column] > 0).all()
-    assert {one["verdict"] for group in summary["verdicts"].values() for one in group} <= {
-        "supported",
-        "refuted",
-        "undecided",
-    }
-    capsys.readouterr()
-    assert cli.main([*study, "--check"]) == 0
-    assert cli.main(study) == 0
-    assert "2 runs, 2 done already" in capsys.readouterr().err
-
-
-def test_models_made_at_once_are_those_the_runs_find(settings, tiny_env, capsys, monkeypatch):
-    """Two processes of one thread each make teacher, students and codes; the runs then only measure, with two."""
-    from dqf import cli
-
-    monkeypatch.setenv("DQF_THREADS", "2")
-    path = settings.results_dir.parent / "tiny.json"
-    path.write_text(json.dumps(tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]})))
-    sweep = ["sweep", "--config", str(path), "--seed", "0,1", "--results-dir", str(settings.results_dir)]
-    assert cli.main([*sweep, "--train-at-once", "2", "--name", "both"]) == 0
-    told = capsys.readouterr().err
-    assert [told.count(f"models of run {number}/2 made") for number in (1, 2)] == [1, 1]
-    assert "2/2 [4/" in told  # Student-FT of the second run, told while it was trained
-    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
-    assert len(results) == 2
-    for one in results:
-        assert one["environment"]["threads"] == 2
-        cache = {stage["id"].split(":")[0]: stage["cache"] for stage in one["stages"]}
-        made = ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize")
-        assert [cache[stage] for stage in made] == ["hit"] * len(made)
-        assert cache["evaluate"] == "miss"
-    assert cli.main([*sweep, "--train-at-once", "3"]) == 2
-    assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
-
-
-def test_ctrl_c_stops_all_that_make_models_and_keeps_what_they_did(settings, tiny_env, monkeypatch):
-    monkeypatch.setenv("DQF_THREADS", "2")
-    path = settings.results_dir.parent / "long.json"
-    path.write_text(json.dumps(tiny_config(tiny_env, teacher={"epochs": 100, "batch_size": 1, "seed": [0, 1]})))
-    command = [sys.executable, "-m", "dqf", "sweep", "--config", str(path), "--name", "long", "--train-at-once", "2"]
-    process = subprocess.Popen(
-        [*command, "--results-dir", str(settings.results_dir)], stderr=subprocess.PIPE, text=True
-    )
-    logs = settings.results_dir / "sweeps" / "long" / "ahead"
-    until = time.monotonic() + 60
-    while sum('"progress"' in log.read_text() for log in logs.glob("*/events.jsonl")) < 2:
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 130, told
-    assert "the same command goes on where it stopped" in told
-    assert len(list(settings.cache_dir.glob("teacher/*.partial/checkpoint.pt"))) == 2
-    left = [one for one in psutil.process_iter(["cmdline"]) if str(logs) in " ".join(one.info["cmdline"] or [])]
-    assert left == []
-
-
 def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(settings, tiny_env):
     # Groups of 16 with input ranges take 5 to 11 bits a weight in models this small: between 2 and 8 bits.
     _, plain = launch(settings, tiny_env, quantization={"bits": [8, 2]})
@@ -433,11 +208,3 @@ def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(
     assert size["student-dqf-gptq-2bit"] < by_name[limited]["size_bytes"] <= 1e6 * budget
     assert by_name[limited]["bits"] == pytest.approx(averages[limited], abs=1e-3)
     assert all(row["verified"] for row in result["variants"])
-
-
-def test_kills_at_random_moments_change_nothing(tiny_env, tmp_path):
-    """`benchmarks/kills.py` does it fifty times."""
-    from benchmarks.kills import kill_one
-
-    config = RunConfig.from_dict(tiny_config(tiny_env, seed=7))
-    assert kill_one(config, tmp_path, seed=7, at_most=2).total() == 2
