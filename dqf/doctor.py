@@ -17,6 +17,7 @@ import psutil
 
 from dqf.data import bbc
 from dqf.data.catalog import BBC
+from dqf.environment import hub_is_offline
 from dqf.models.catalog import STARTERS
 from dqf.settings import Settings
 
@@ -226,7 +227,7 @@ def cpu_flags() -> set[str]:
 
 def _hub(_: Settings) -> Iterator[Finding]:
     need = "needed only for hub models and tasks; starters and local folders work without"
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+    if hub_is_offline():
         yield Finding("model hub", "ok", f"not asked, HF_HUB_OFFLINE is set ({need})")
         return
     try:

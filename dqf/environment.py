@@ -130,3 +130,8 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "dqf_version": dqf.__version__,
         "git_commit": git_commit(),
     }
+
+
+def hub_is_offline() -> bool:
+    """Tell whether the user forbade asking the model hub, by `HF_HUB_OFFLINE`."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from dqf import registry
 from dqf.config import RunConfig
+from dqf.data.calibration import check_calibration
 from dqf.data.catalog import takes_pairs
 from dqf.data.glue import local_glue_folder
 from dqf.data.load import load_task
@@ -21,7 +22,7 @@ from dqf.data.transfer import check_second_texts
 from dqf.errors import FieldError, UserError
 from dqf.estimate import estimate, packed_bytes
 from dqf.estimate_history import current_correction
-from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, read_shape
+from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, local_model_path, read_shape
 from dqf.models.layer_pairs import (
     DIFFERENT_ARCHITECTURES,
     DIFFERENT_TOKENS,
@@ -68,8 +69,7 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
 
     source = config.task.source
     hub_task = source.startswith("glue:") and local_glue_folder(source.removeprefix("glue:"), settings) is None
-    if not hub_task:
-        attempt("task.source", lambda: load_task(config, settings))
+    task = None if hub_task else attempt("task.source", lambda: load_task(config, settings))
     teacher = attempt("teacher.model", lambda: read_shape(config.teacher.model, settings))
     student = teacher
     if config.student.model == TEACHER_LAYERS:
@@ -79,7 +79,7 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
     else:
         student = attempt("student.model", lambda: read_shape(config.student.model, settings))
     if student is not None:
-        message = _group_size_error(student, config.quantization.group_size)
+        message = check_group_size(student.group_dimensions, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))
         message = _budget_error(config, student)
@@ -95,9 +95,14 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         message = _token_level_error(config, settings, teacher, student) if plan and plan.attention else ""
         if message:
             errors.append(FieldError("distillation.options.attention_weight", message))
-    calibration, transfer = config.quantization.calibration, config.distillation.transfer
-    if calibration.startswith("file:"):
-        attempt("quantization.calibration", lambda: own_texts(calibration, settings))
+    calibration, transfer = config.quantization, config.distillation.transfer
+    if task is not None:
+        # A student whose source is wrong was told of above.
+        tokenizer = _tokenizer(config, settings) if student is not None else None
+        length = calibration.calibration_length or config.task.max_length
+        attempt("quantization.calibration", lambda: check_calibration(calibration, task, settings, tokenizer, length))
+    elif calibration.calibration.startswith("file:"):
+        attempt("quantization.calibration", lambda: own_texts(calibration.calibration, settings))
     if transfer.startswith("file:"):
         attempt("distillation.transfer", lambda: own_texts(transfer, settings))
     if transfer != "none" and takes_pairs(config.task.source, config.task.text_pair_column):
@@ -109,6 +114,14 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
             if message:
                 errors.append(FieldError("", message))
     return errors
+
+
+def _tokenizer(config: RunConfig, settings: Settings) -> Path | None:
+    """Return the student's `tokenizer.json`, None where it is known only once the model is loaded."""
+    source = config.teacher.model if config.student.model == TEACHER_LAYERS else config.student.model
+    folder = local_model_path(source, settings)
+    file = None if folder is None else folder / "tokenizer.json"
+    return file if file is not None and file.is_file() else None
 
 
 def _budget_error(config: RunConfig, student: ModelShape) -> str:
@@ -129,14 +142,6 @@ def _token_level_error(
         return DIFFERENT_TOKENS
     if teacher is not None and student is not None and teacher.architecture != student.architecture:
         return DIFFERENT_ARCHITECTURES.format(teacher.architecture, student.architecture)
-    return ""
-
-
-def _group_size_error(shape: ModelShape, group_size: int) -> str:
-    for dimension in shape.group_dimensions:
-        message = check_group_size(dimension, group_size)
-        if message:
-            return message
     return ""
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from dqf.data.outside import outside_fingerprint, outside_texts, without_reported
+from dqf.data.encode import Encoded, Encoder
+from dqf.data.outside import C4, NO_C4, local_c4, outside_fingerprint, outside_texts, without_reported
 from dqf.data.tasks import Examples, Task
+from dqf.environment import hub_is_offline
+from dqf.errors import UserError
 from dqf.sections import QuantizationConfig
 from dqf.settings import Settings
 
@@ -26,6 +31,48 @@ def calibration_examples(config: QuantizationConfig, task: Task, settings: Setti
     count = min(config.calibration_samples, len(pool))
     rows = np.random.default_rng(config.calibration_seed).permutation(len(pool))[:count]
     return pool.take([int(row) for row in rows])
+
+
+def encoded_calibration(
+    config: QuantizationConfig, task: Task, settings: Settings, tokenizer_json: Path, max_length: int
+) -> Encoded:
+    """Return the token ids of calibration texts, of `max_length` tokens at most.
+
+    Raises:
+        UserError: there is no text, or none is long enough.
+    """
+    encoded = Encoder(tokenizer_json, max_length)(calibration_examples(config, task, settings))
+    longest = max(len(ids) for ids in encoded.ids)
+    if longest < SHORTEST_TOKENS:
+        raise UserError(
+            f"a calibration sample must have at least {SHORTEST_TOKENS} tokens: the longest of "
+            f"{len(encoded)} has {longest}; use longer texts."
+        )
+    return encoded
+
+
+def check_calibration(
+    config: QuantizationConfig, task: Task, settings: Settings, tokenizer_json: Path | None, max_length: int
+) -> None:
+    """Look at the texts before anything is trained, as far as that needs no network.
+
+    Args:
+        config: source, number and length of the texts.
+        task: whose reported rows are left out.
+        settings: data folders.
+        tokenizer_json: the student's; None where it is known only once the model is fetched.
+        max_length: of a text, in tokens.
+
+    Raises:
+        UserError: there is no text, none is long enough, or C4 is neither here nor to be had.
+    """
+    if config.calibration == C4 and local_c4(settings) is None:
+        if hub_is_offline():
+            raise UserError(NO_C4.format("HF_HUB_OFFLINE is set"))
+    elif tokenizer_json is None:
+        calibration_examples(config, task, settings)
+    else:
+        encoded_calibration(config, task, settings, tokenizer_json, max_length)
 
 
 def calibration_fingerprint(config: QuantizationConfig, settings: Settings) -> str:

@@ -21,6 +21,10 @@ from dqf.settings import Settings
 TEXT_COLUMN, PAIR_COLUMN = "text", "pair"
 C4_FOLDERS = ("c4-sample", "allenai/c4", "c4")
 C4, GLUE, FILE = "c4", "glue:", "file:"
+NO_C4 = (
+    "C4 needs a data folder or the hub: neither has it ({}); set `DQF_DATA_DIR` to a folder that holds "
+    "c4-sample/train.parquet, or take texts from elsewhere."
+)
 
 
 def outside_texts(source: str, settings: Settings) -> Examples:
@@ -72,22 +76,23 @@ def without_reported(examples: Examples, task: Task) -> Examples:
     return examples.take(rows)
 
 
+def local_c4(settings: Settings) -> Path | None:
+    """Return the first parquet file of C4's sample in the data folders, None where only the hub may have it."""
+    folders = (root / name for root in settings.data_dirs for name in C4_FOLDERS)
+    return next((file for folder in folders for file in sorted(folder.glob("train*.parquet"))), None)
+
+
 def _c4(settings: Settings) -> tuple[str, ...]:
-    for root in settings.data_dirs:
-        for name in C4_FOLDERS:
-            files = sorted((root / name).glob("train*.parquet"))
-            if files:
-                return _of_frame(pd.read_parquet(files[0]), _shown(files[0])).texts
+    file = local_c4(settings)
+    if file is not None:
+        return _of_frame(pd.read_parquet(file), _shown(file)).texts
     import datasets
 
     try:
         stream = datasets.load_dataset("allenai/c4", "en", split="train", streaming=True)
         return tuple(row["text"] for row in stream.take(2000))
     except Exception as error:
-        raise UserError(
-            f"C4 needs a data folder or the hub: neither has it ({type(error).__name__}); set `DQF_DATA_DIR` to a "
-            "folder that holds c4-sample/train.parquet, or take texts from elsewhere."
-        ) from error
+        raise UserError(NO_C4.format(type(error).__name__)) from error
 
 
 def _of_frame(frame: pd.DataFrame, name: str) -> Examples:

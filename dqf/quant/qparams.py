@@ -10,6 +10,8 @@ Integer-Arithmetic-Only Inference", equation 1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,7 +61,7 @@ class Granularity:
         """
         if self.group_size == 0:
             return columns
-        message = check_group_size(columns, self.group_size)
+        message = check_group_size((columns,), self.group_size)
         if message:
             raise UserError(message)
         return self.group_size
@@ -131,15 +133,21 @@ class QuantizedWeight:
         return replace(self, codes=self.codes[start:end], scale=scale, zero_point=zero_point, row_scale=row_scale)
 
 
-def check_group_size(columns: int, group_size: int) -> str:
-    """Return what is wrong with a group size for an input dimension, empty if it divides it."""
-    if group_size == 0 or columns % group_size == 0:
+def check_group_size(columns: Sequence[int], group_size: int) -> str:
+    """Return what is wrong with a group size for input dimensions, empty if it divides them all."""
+    if group_size == 0 or all(one % group_size == 0 for one in columns):
         return ""
-    fitting = [d for d in range(8, columns + 1) if columns % d == 0]
-    near = sorted(sorted(fitting, key=lambda d: abs(d - group_size))[:3])
+    common = math.gcd(*columns)
+    near = sorted(sorted((d for d in range(8, common + 1) if common % d == 0), key=lambda d: abs(d - group_size))[:3])
+    fitting = f"{', '.join(map(str, near))} would fit, or" if near else "no size from 8 would fit,"
+    (what, given), all_of = (
+        (("dimensions", f"{', '.join(map(str, columns[:-1]))} and {columns[-1]}"), " all")
+        if len(columns) > 1
+        else (("dimension", str(columns[0])), "")
+    )
     return (
-        f"the input dimension must be divisible by `group_size`: got {columns} and {group_size}; "
-        f"{columns} is divisible by {', '.join(map(str, near))}, or use 0 for one scale per row."
+        f"the input {what} must{all_of} be divisible by `group_size`: got {given}, and {group_size}; "
+        f"{fitting} use 0 for one scale per row."
     )
 
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from dqf import registry
 from dqf.artifacts import WEIGHTS, Packed, save_quantized
-from dqf.data.calibration import SHORTEST_TOKENS, calibration_examples, calibration_fingerprint
-from dqf.data.encode import Encoded, Encoder, length_buckets
+from dqf.data.calibration import calibration_fingerprint, encoded_calibration
+from dqf.data.encode import Encoded, length_buckets
 from dqf.errors import UserError
 from dqf.models.loading import load_folder
 from dqf.models.streaming import StreamedModel
@@ -262,17 +262,6 @@ def _calibration(context: Context, model: PreTrainedModel, tokenizer: Path) -> l
 
 
 def _encoded(context: Context, tokenizer: Path, config: QuantizationConfig) -> Encoded:
-    """Return the token ids of calibration texts; reported rows are never among them.
-
-    Raises:
-        UserError: there is no text, or none is long enough.
-    """
+    """Return the token ids of calibration texts; reported rows are never among them."""
     length = config.calibration_length or context.config.task.max_length
-    encoded = Encoder(tokenizer, length)(calibration_examples(config, context.task, context.settings))
-    longest = max(len(ids) for ids in encoded.ids)
-    if longest < SHORTEST_TOKENS:
-        raise UserError(
-            f"a calibration sample must have at least {SHORTEST_TOKENS} tokens: the longest of "
-            f"{len(encoded)} has {longest}; use longer texts."
-        )
-    return encoded
+    return encoded_calibration(config, context.task, context.settings, tokenizer, length)

@@ -1,8 +1,11 @@
 import shutil
 
+import pandas as pd
 import pytest
+from tokenizers import Tokenizer
 
 from dqf.config import RunConfig
+from dqf.data.load import load_task
 from dqf.estimate import QUANTIZE, TEACHER, estimate
 from dqf.preflight import check
 from dqf.settings import load_settings
@@ -31,8 +34,32 @@ def test_all_errors_come_at_once_and_name_their_settings(root):
     )
     assert set(found) == {"teacher.model", "quantization.group_size", "task.source"}
     assert "`label`" in found["task.source"]
-    assert "32 and 24" in found["quantization.group_size"]
+    assert "got 32 and 64, and 24" in found["quantization.group_size"]
     assert not any("\n" in message for message in found.values())
+
+
+def test_calibration_texts_are_looked_at_before_a_run(root, monkeypatch):
+    def found(texts):
+        pd.DataFrame({"text": texts}).to_csv(root / "mine.csv", index=False)
+        return errors(root, quantization={"calibration": f"file:{root / 'mine.csv'}"}).get(
+            "quantization.calibration", ""
+        )
+
+    config = RunConfig.from_dict(tiny_config(root))
+    reported = list(load_task(config, load_settings(root / "results")).evaluation.texts)
+    assert found(["a text of some words", *reported]) == ""
+    assert "all that the source holds are reported" in found(reported)
+
+    shortest = Tokenizer.from_file(str(root / "student" / "tokenizer.json"))
+    shortest.post_processor = None  # as a decoder's: nothing stands around the text
+    shortest.save(str(root / "student" / "tokenizer.json"))
+    assert "at least 2 tokens: the longest of 1 has 1" in found(["a"])
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in errors(root, quantization={"calibration": "c4"})["quantization.calibration"]
+    (root / "c4-sample").mkdir()
+    pd.DataFrame({"text": ["from the web, some words"]}).to_parquet(root / "c4-sample" / "train.parquet")
+    assert errors(root, quantization={"calibration": "c4"}) == {}
 
 
 def test_layers_and_disk(root, monkeypatch):

@@ -59,10 +59,19 @@ def test_nan_is_refused():
 
 
 def test_group_size_suggests_what_fits():
-    assert check_group_size(576, 64) == ""
-    message = check_group_size(770, 128)
-    assert "770 and 128" in message
+    assert check_group_size((576,), 64) == ""
+    message = check_group_size((770,), 128)
+    assert "got 770, and 128" in message
     assert "110" in message
+
+
+def test_suggested_group_sizes_divide_every_dimension():
+    dimensions = (576, 1536)  # SmolLM2-135M: 72 and 144 are nearer to 128, and divide only the first
+    message = check_group_size(dimensions, 128)
+    suggested = [int(one) for one in message.split("; ")[1].split(" would fit")[0].split(", ")]
+    assert suggested == [64, 96, 192]
+    assert all(check_group_size(dimensions, one) == "" for one in suggested)
+    assert "no size from 8 would fit, use 0" in check_group_size((7, 11), 4)
 
 
 def dense_gptq(weight, hessian, bits, group_size, damping):
