@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dqf.artifacts import WEIGHTS, Artifact
-from dqf.exporting.licences import data_licence, hub_id, model_licence
+from dqf.exporting.licences import data_licence, hub_id, hub_page, model_licence
+from dqf.exporting.receipt_section import receipt_section
 from dqf.jobs.protocol import read_json
 from dqf.quant.scales import FP16_BITS
 from dqf.registry import Entry
@@ -33,6 +34,9 @@ encoded = encode(Examples(("a text to classify",), None, np.zeros(1)))
 logits = model.logits(encoded.batch([0], artifact.manifest["pad_id"]))
 print(logits)
 """
+
+
+UNKNOWN = "not known to this program: see {}"
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,17 @@ def _making(artifact: Artifact, origin: Origin) -> str:
             if quantizer
             else "none, FP16",
         ),
+        *([("Calibration", _calibration(config))] if quantizer else []),
         ("Longest input", f"{artifact.manifest['max_length']} tokens"),
     ]
     return "## How it was made\n\n| | |\n|---|---|\n" + "".join(f"| {a} | {_cell(b)} |\n" for a, b in rows)
+
+
+def _calibration(config: Mapping[str, Any]) -> str:
+    found = config.get("quantization") or {}
+    source = public(str(found.get("calibration") or "training"))
+    texts = "the task's training rows" if source == "training" else source
+    return f"up to {found.get('calibration_samples')} texts of {texts}, seed {found.get('calibration_seed')}"
 
 
 def _learnt_from(distillation: Mapping[str, Any]) -> str:
@@ -227,23 +239,7 @@ def _scores(origin: Origin) -> str:
 
 def _receipt(artifact: Artifact) -> str:
     rows = read_json(artifact.folder / "receipt.json")
-    if not isinstance(rows, list) or not rows:
-        return ""
-    by: dict[tuple[str, Any, Any], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by.setdefault((row.get("method", "?"), row.get("bits"), row.get("group_size")), []).append(row)
-    lines = ["## Receipt\n", "| method kept | bits | group size | layers | weights |", "|" + "---|" * 5]
-    for (method, bits, group), some in sorted(by.items(), key=str):
-        count = sum(int(row.get("params", 0)) for row in some)
-        lines.append(f"| {method} | {bits} | {group or 'row'} | {len(some)} | {count / 1e6:.2f} M |")
-    linear = [row for row in rows if row.get("kind") == "linear"]
-    fallen = [row for row in linear if row.get("fallback")]
-    tokens = max((int(row.get("calibration_tokens", 0)) for row in rows), default=0)
-    lines.append(
-        f"\n{len(fallen)} of {len(linear)} linear layers hold something else than the chosen method's result; up to "
-        f"{tokens} calibration input vectors were seen.\n"
-    )
-    return "\n".join(lines)
+    return receipt_section(rows) if isinstance(rows, list) and rows else ""
 
 
 def _fidelity(record: Mapping[str, Any]) -> str:
@@ -277,12 +273,11 @@ def _again(record: Mapping[str, Any], origin: Origin) -> str:
 def _licences(origin: Origin) -> str:
     if not origin.config:
         return ""
-    unknown = "not known to this program: see where it comes from"
-    rows = [
-        ("Teacher", _source(origin, "teacher"), model_licence(_source(origin, "teacher")) or unknown),
-        ("Student", _source(origin, "student"), model_licence(_source(origin, "student")) or unknown),
-        ("Data", _source(origin, "task"), data_licence(_source(origin, "task")) or unknown),
-    ]
+    rows = []
+    for part, section in (("Teacher", "teacher"), ("Student", "student"), ("Data", "task")):
+        name = _source(origin, section)
+        known = data_licence(name) if section == "task" else model_licence(name)
+        rows.append((part, name, known or UNKNOWN.format(hub_page(name) or "where it comes from")))
     body = "".join(f"| {part} | {_cell(name)} | {_cell(licence)} |\n" for part, name, licence in rows)
     return f"## Licences\n\n| part | source | licence |\n|---|---|---|\n{body}"
 

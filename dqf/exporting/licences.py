@@ -6,6 +6,7 @@ from dqf.data.catalog import BBC
 from dqf.models.catalog import STARTERS
 
 DATA = {BBC: "packaging MIT; the texts are the BBC's, for research"}
+GLUE = "each task of GLUE has a licence of its own: see https://gluebenchmark.com/tasks"
 
 
 def model_licence(source: str) -> str:
@@ -15,7 +16,7 @@ def model_licence(source: str) -> str:
 
 def data_licence(source: str) -> str:
     """Return the licence of a task's data, empty where unknown."""
-    return DATA.get(source, "")
+    return GLUE if source.startswith("glue:") else DATA.get(source, "")
 
 
 def hub_id(source: str) -> str:
@@ -23,3 +24,8 @@ def hub_id(source: str) -> str:
     owner, slash, name = source.partition("/")
     plain = slash and ":" not in source and not owner.startswith(".") and "/" not in name
     return source if plain else ""
+
+
+def hub_page(source: str) -> str:
+    """Return the address of a hub model's page, empty for what is no hub id."""
+    return f"https://huggingface.co/{hub_id(source)}" if hub_id(source) else ""

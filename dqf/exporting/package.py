@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,15 +34,17 @@ class Package:
     Attributes:
         folder: where the files lie; its name is the folder inside the zip.
         files: hash by name, empty where none is recorded.
+        card: text of `README.md`, where it is none of the files.
     """
 
     folder: Path
     files: Mapping[str, str]
+    card: str = ""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the files."""
-        return sum((self.folder / name).stat().st_size for name in self.files)
+        """Bytes of the files and the card."""
+        return sum((self.folder / name).stat().st_size for name in self.files) + len(self.card.encode())
 
 
 def package_of_export(export: ExportResult) -> Package:
@@ -50,10 +53,10 @@ def package_of_export(export: ExportResult) -> Package:
     return _checked(Package(export.folder, {CARD: "", RECORD: "", **hashes}))
 
 
-def package_of_artifact(artifact: Artifact) -> Package:
-    """Return the files of an artifact."""
+def package_of_artifact(artifact: Artifact, card: str) -> Package:
+    """Return the files of an artifact with its card (`dqf.exporting.card.artifact_card`)."""
     others = {name: "" for name in OTHER_PARTS if (artifact.folder / name).is_file()}
-    return _checked(Package(artifact.folder, {**others, **artifact.manifest["files"]}))
+    return _checked(Package(artifact.folder, {**others, **artifact.manifest["files"]}, card))
 
 
 def _checked(package: Package) -> Package:
@@ -74,9 +77,10 @@ def zip_size_bytes(package: Package) -> int | None:
     """Return the exact size of the zip, None where entries are so large that it varies."""
     if package.size_bytes >= LARGEST_PLAIN_BYTES:
         return None
-    names = sum(len(f"{package.folder.name}/{name}".encode()) for name in package.files)
+    entries = [*package.files, *([CARD] if package.card else [])]
+    names = sum(len(f"{package.folder.name}/{name}".encode()) for name in entries)
     # per file: header 30, descriptor 16, entry of the directory 46, its name twice; end of the directory 22
-    return package.size_bytes + 92 * len(package.files) + 2 * names + 22
+    return package.size_bytes + 92 * len(entries) + 2 * names + 22
 
 
 def zip_chunks(package: Package) -> Iterator[bytes]:
@@ -87,6 +91,10 @@ def zip_chunks(package: Package) -> Iterator[bytes]:
     """
     sink = _Sink()
     archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)  # closed only when every file was right
+    if package.card:
+        with archive.open(zipfile.ZipInfo(f"{package.folder.name}/{CARD}", time.localtime()[:6]), "w") as target:
+            target.write(package.card.encode())
+        yield sink.take()
     for name, expected in package.files.items():
         path = package.folder / name
         info = zipfile.ZipInfo.from_file(path, f"{package.folder.name}/{name}", strict_timestamps=False)

@@ -6,6 +6,7 @@ so any thread may ask.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pandas as pd
 from dqf.errors import UserError
 from dqf.store.db import Store
 from dqf.store.predictions import inside
+
+CANDIDATE_FIGURES = ("latency_ms_p50", "relative_l2_error", "argmax_agreement")
 
 
 def runs(store: Store) -> pd.DataFrame:
@@ -77,6 +80,37 @@ def stages(store: Store, run_id: str) -> pd.DataFrame:
         "SELECT stage, title, key, cache, status, seconds, metrics_json FROM stages WHERE run_id = ? ORDER BY position",
         [run_id],
     )
+
+
+def runtime_candidates(store: Store, run_id: str) -> pd.DataFrame:
+    """Return what came of every runtime that was tried for the variants of a run, in order.
+
+    Columns: variant_id, chosen (whether it serves the variant), runtime, precision, latency_ms_p50 (NaN if it was not
+    timed), faithful (None if its logits were not compared), relative_l2_error, argmax_agreement, error (why it was not
+    timed or compared; empty otherwise).
+    """
+    variants = _frame(
+        store,
+        "SELECT variant_id, runtime, runtime_candidates_json FROM variants WHERE run_id = ? ORDER BY position",
+        [run_id],
+    )
+    rows = [
+        {
+            "variant_id": one["variant_id"],
+            "chosen": tried.get("runtime") == one["runtime"],
+            **{name: tried.get(name) for name in ("runtime", "precision", *CANDIDATE_FIGURES)},
+            "faithful": None if tried.get("relative_l2_error") is None else bool(tried.get("faithful")),
+            "error": str(tried.get("error") or ""),
+        }
+        for one in variants.to_dict("records")
+        for tried in json.loads(one["runtime_candidates_json"] or "[]")
+        if isinstance(tried, dict)
+    ]
+    names = ["variant_id", "chosen", "runtime", "precision", *CANDIDATE_FIGURES, "faithful", "error"]
+    frame = pd.DataFrame(rows, columns=names)
+    for name in CANDIDATE_FIGURES:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    return frame
 
 
 def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:

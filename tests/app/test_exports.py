@@ -220,7 +220,8 @@ def test_an_export_that_is_not_this_artifacts_or_was_altered_is_not_offered(open
 
 
 def test_a_real_export_is_made_verified_and_downloaded(open_page, settings, monkeypatch, tmp_path):
-    from dqf.exporting.package import package_of_artifact, package_of_export, zip_chunks, zip_size_bytes
+    from dqf.exporting.package import package_of_export, zip_chunks, zip_size_bytes
+    from dqf.ui.shell.downloads import ARTIFACT, find_package
     from tests.support.exporting import make_artifact
 
     run = write_example_run(settings.runs_dir, bits=(4,))
@@ -235,7 +236,7 @@ def test_a_real_export_is_made_verified_and_downloaded(open_page, settings, monk
     assert [stage.status for stage in job.view.stages] == ["done"] * 3
     export = jobs.made(place, artifact, FP16)
     assert 0 <= export.record["verification"]["relative_l2_error"] <= 0.01
-    for package in (package_of_export(export), package_of_artifact(artifact)):
+    for package in (package_of_export(export), find_package(run.name, VARIANT, ARTIFACT)):
         body = b"".join(zip_chunks(package))
         assert len(body) == zip_size_bytes(package)
         (tmp_path / "got.zip").write_bytes(body)
@@ -245,6 +246,9 @@ def test_a_real_export_is_made_verified_and_downloaded(open_page, settings, monk
         for name in package.files:
             assert (tmp_path / "got" / package.folder.name / name).read_bytes() == (package.folder / name).read_bytes()
     assert open_artifact(tmp_path / "got" / VARIANT).packed == artifact.packed
+    card = (tmp_path / "got" / VARIANT / "README.md").read_text()
+    assert "packed artifact" in card
+    assert f"Run `{run.name}`" in card
     app = open_page("runs", run=run.name, part="Take it elsewhere")
     assert not app.exception
     assert any("text-classification" in one.value for one in app.code)

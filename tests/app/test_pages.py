@@ -139,7 +139,8 @@ def test_buttons_do_what_they_say(open_page, settings, filled):
 
 def test_finished_run_shows_results_and_config(open_page, filled):
     app = open_page("runs", run=filled["new"].name)
-    assert [tab.label for tab in app.tabs] == ["Results", "Receipts", "Take it elsewhere", "Stages and log", "Config"]
+    tabs = ["Results", "Receipts", "Runtimes", "Take it elsewhere", "Stages and log", "Config"]
+    assert [tab.label for tab in app.tabs] == tabs
     results = app.dataframe[1].value
     assert len(results) == 11
     assert results["Size (MB)"].notna().all()

@@ -294,6 +294,7 @@ def _variant(
         "runtime_candidates": [
             {
                 "runtime": name,
+                "precision": "BF16",
                 "latency_ms_p50": round(sketch.latency_ms * factor, 3),
                 "relative_l2_error": 0.01,
                 "argmax_agreement": 0.998,
@@ -301,6 +302,16 @@ def _variant(
                 "error": None,
             }
             for name, factor in ((runtime, 1.0), ("torch-fp32", 4.5))
+        ]
+        + [
+            {
+                "runtime": "openvino-w8a8",
+                "latency_ms_p50": 1.0,
+                "relative_l2_error": 0.3,
+                "faithful": False,
+                "error": "",
+            },
+            {"runtime": "torch-packed", "faithful": False, "error": "not started: far slower for another variant"},
         ],
         "params": sketch.params,
         "size_bytes": sketch.weight_bytes + 12_345,

@@ -10,8 +10,9 @@ from dqf.errors import UserError
 from dqf.exporting import command
 from dqf.exporting.card import Origin
 from dqf.exporting.export import ExportResult
-from dqf.exporting.licences import data_licence, hub_id, model_licence
+from dqf.exporting.licences import data_licence, hub_id, hub_page, model_licence
 from dqf.exporting.probe import built_in_probe, probe_of_run
+from dqf.exporting.receipt_section import receipt_section
 from dqf.settings import load_settings
 from tests.support.example_runs import write_example_run
 
@@ -114,6 +115,9 @@ def test_licences_and_hub_ids_are_told_only_where_they_are_known():
     assert model_licence("starter:smollm2-135m") == "Apache-2.0"
     assert model_licence("someone/model") == ""
     assert "BBC" in data_licence("starter:bbc-headlines")
+    assert "gluebenchmark" in data_licence("glue:rte")
+    assert data_licence("file:mine.csv") == ""
+    assert (hub_page("someone/model"), hub_page("starter:x")) == ("https://huggingface.co/someone/model", "")
     assert hub_id("someone/model") == "someone/model"
     assert [hub_id(one) for one in ("starter:x", "/a/b", "./a", "teacher-layers", "a/b/c")] == [""] * 5
 
@@ -126,3 +130,12 @@ def test_cards_do_not_show_paths_of_this_machine(tmp_path):
     assert _source(origin, "teacher") == "teacher"
     assert _source(origin, "task") == "file:data.csv"
     assert "home" not in json.dumps(public(config))
+
+
+def test_the_card_says_what_quantizing_cost_beside_round_to_nearest():
+    layer = {"name": "a", "kind": "linear", "method": "gptq", "bits": 4, "group_size": 32, "params": 1_000_000}
+    layer |= {"calibration_tokens": 7, "fallback": "", "error_rtn": 0.02}
+    text = receipt_section([layer | {"error": error} for error in (0.01, 0.012, 0.03)])
+    assert "| gptq | 4 | 32 | 3 | 3.00 M | 1.200% | 60.0% |" in text
+    assert "Of 3 linear layers 0 hold something else than the chosen method's result and 1 have a larger error" in text
+    assert "| - | - |" in receipt_section([{"method": "rtn", "kind": "linear"}])

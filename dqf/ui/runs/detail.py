@@ -18,6 +18,7 @@ from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG, loss_curves
 from dqf.ui.receipt import view as receipt_view
 from dqf.ui.runs import exports as export_view
+from dqf.ui.runs import runtimes
 from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 from dqf.ui.theme import STAGES, STATES
@@ -55,6 +56,7 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
         if len(receipt_view.quantized(rows)):
             parts["Receipts"] = lambda: receipt_view.of_run(studio, rows)
         if len(rows):
+            parts["Runtimes"] = lambda: runtimes.show(studio, rows)
             parts["Take it elsewhere"] = lambda: export_view.show(studio, view.run_dir, rows)
     parts[WORK] = lambda: st.fragment(_work_part, run_every=refresh)(view.run_dir)
     parts["Config"] = lambda: _config(view)

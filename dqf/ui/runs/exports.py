@@ -92,7 +92,9 @@ def _own(place: Place, artifact: Artifact) -> None:
     with st.container(border=True, gap="small"):
         head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
         head.markdown("**Packed artifact**", width="content")
-        st.caption("What was measured: packed weights, tokenizer, topology, receipt, in this project's own format.")
+        st.caption(
+            "What was measured: packed weights, tokenizer, topology, receipt and card, in this project's own format."
+        )
         try:
             size = artifact.size_bytes
         except OSError:

@@ -17,6 +17,7 @@ from dqf import registry
 from dqf.artifacts import open_artifact
 from dqf.errors import UserError
 from dqf.exporting import jobs
+from dqf.exporting.card import Origin, artifact_card
 from dqf.exporting.package import Package, package_of_artifact, package_of_export, zip_chunks, zip_size_bytes
 from dqf.exporting.places import variant_of
 from dqf.jobs import protocol
@@ -73,7 +74,7 @@ def find_package(run_id: str, variant_id: str, name: str) -> Package:
     place = variant_of(run_dir, variant_id)
     artifact = open_artifact(place.artifact, check=False)
     if name == ARTIFACT:
-        return package_of_artifact(artifact)
+        return package_of_artifact(artifact, artifact_card(artifact, Origin(run_id, variant_id, place.result)))
     export = jobs.made(place, artifact, registry.get("exporter", name).name)
     if export is None:
         raise UserError(
