@@ -5,7 +5,7 @@ model.safetensors   FP16 tensors; a quantized weight W is W.codes (packed), W.sc
                     bits, W.multiple (packed, less one) and W.row_scale, whose products are the
                     scales, W.zero_point (packed, asymmetric only), W.input_scale and W.int8_scale
                     (where the method has one, where its inputs were calibrated)
-dqf.json            manifest: task, inputs, what is quantized how, SHA-256 of the weight files
+dqf.json            manifest: task, inputs, what is quantized how, SHA-256 of all but receipt and itself
 config.json         transformers config
 tokenizer.json      fast tokenizer
 receipt.json        one row per quantized layer (quantized artifacts only)
@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,8 @@ WEIGHTS = "model.safetensors"
 GRAPH_XML = "graph.xml"
 GRAPH_BIN = "graph.bin"
 MANIFEST = "dqf.json"
+PARTS_READ = ("config.json", "tokenizer.json", GRAPH_XML)
+"""What is no weight file and yet decides an answer."""
 PARTS = ("codes", "scale", "zero_point", "input_scale", "int8_scale")
 
 
@@ -271,13 +273,17 @@ def sha256_of(path: Path) -> str:
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write `dqf.json`, with the hashes of the weight files that are there."""
-    names = [name for name in (WEIGHTS, GRAPH_BIN) if (folder / name).is_file()]
+    """Write `dqf.json`, with the hashes of the weight files that are there, and of what belongs to them."""
+
+    def hashes(names: Sequence[str]) -> dict[str, str]:
+        return {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
+
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         **content,
-        "files": {name: sha256_of(folder / name) for name in names},
+        "files": hashes((WEIGHTS, GRAPH_BIN)),
+        "parts": hashes(PARTS_READ),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
@@ -287,10 +293,10 @@ def open_artifact(folder: Path, *, check: bool = True) -> Artifact:
 
     Args:
         folder: where it lies.
-        check: compare the weight files with their recorded hashes.
+        check: compare the files that a runtime reads with their recorded hashes.
 
     Raises:
-        UserError: not an artifact of this version, or a weight file was altered or cut short.
+        UserError: not an artifact of this version, or a file was altered or cut short.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -302,12 +308,12 @@ def open_artifact(folder: Path, *, check: bool = True) -> Artifact:
             f"{manifest.get('format')} version {manifest.get('version')}; export it again."
         )
     if check:
-        for name, expected in manifest["files"].items():
+        for name, expected in {**manifest["files"], **manifest.get("parts", {})}.items():
             path = folder / name
             found = sha256_of(path) if path.is_file() else "no such file"
             if found != expected:
                 raise UserError(
-                    f"a weight file must be as it was exported: {folder.name}/{name} has SHA-256 {found[:16]}, "
+                    f"a file must be as it was exported: {folder.name}/{name} has SHA-256 {found[:16]}, "
                     f"expected {expected[:16]}; export it again."
                 )
     return Artifact(folder, manifest)

@@ -56,7 +56,8 @@ def package_of_export(export: ExportResult) -> Package:
 def package_of_artifact(artifact: Artifact, card: str) -> Package:
     """Return the files of an artifact with its card (`dqf.exporting.card.artifact_card`)."""
     others = {name: "" for name in OTHER_PARTS if (artifact.folder / name).is_file()}
-    return _checked(Package(artifact.folder, {**others, **artifact.manifest["files"]}, card))
+    hashes = {**artifact.manifest.get("parts", {}), **artifact.manifest["files"]}  # older artifacts have no `parts`
+    return _checked(Package(artifact.folder, {**others, **hashes}, card))
 
 
 def _checked(package: Package) -> Package:

@@ -34,8 +34,8 @@ def receipt_section(rows: Sequence[Mapping[str, Any]]) -> str:
     tokens = max(int(row.get("calibration_tokens", 0)) for row in rows)
     lines.append(
         "\nErrors are squared, relative to the layer's output on the calibration texts, or to the weight where there "
-        f"are none. Of {len(linear)} linear layers {fallen} hold something else than the chosen method's result and {lost} "
-        f"have a larger error than round-to-nearest's; up to {tokens} calibration input vectors were seen.\n"
+        f"are none. Of {len(linear)} linear layers {fallen} hold something else than the chosen method's result and "
+        f"{lost} have a larger error than round-to-nearest's; up to {tokens} calibration input vectors were seen.\n"
     )
     return "\n".join(lines)
 

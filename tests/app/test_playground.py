@@ -99,7 +99,7 @@ def test_an_altered_artifact_is_one_sentence_and_the_others_answer(open_page, se
     app = open_page("playground", run=served.name, variant=list(SERVED), text="the film was great")
     app.button(key="playground_ask").click().run()
     assert not app.exception
-    assert "Teacher: a weight file must be as it was exported" in everything(app)
+    assert "Teacher: a file must be as it was exported" in everything(app)
     assert len(app.dataframe[0].value) == 2
     app = open_page("playground", run=served.name, variant=["student-ft", "student-kd"])
     assert "a variant's artifact must be here to be used" in everything(app)

@@ -157,12 +157,21 @@ def test_file_bytes_fit_the_arithmetic(source, bits, scale_bits, tmp_path):
 
 def test_an_altered_or_truncated_file_is_refused_by_name(source, tmp_path):
     export(source, tmp_path, 4, 16, False)
-    weights = tmp_path / WEIGHTS
-    whole = weights.read_bytes()
-    for broken in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
-        weights.write_bytes(broken)
-        with pytest.raises(UserError, match=WEIGHTS):
+    recorded = json.loads((tmp_path / "dqf.json").read_text())
+    hashes = recorded["files"] | recorded["parts"]
+    assert {WEIGHTS, "graph.xml", "config.json", "tokenizer.json"} <= hashes.keys()
+    for name, expected in hashes.items():
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for broken in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+            path.write_bytes(broken)
+            with pytest.raises(UserError, match=f"{name} has SHA-256 .*, expected {expected[:16]}"):
+                open_artifact(tmp_path)
+        path.unlink()
+        with pytest.raises(UserError, match=f"{name} has SHA-256 no such file"):
             open_artifact(tmp_path)
+        path.write_bytes(whole)
+    open_artifact(tmp_path)
     manifest = tmp_path / "dqf.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
     with pytest.raises(UserError, match="version 99"):

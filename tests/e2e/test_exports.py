@@ -50,7 +50,7 @@ def test_verified_files_are_downloaded_and_a_failure_shows_without_a_reload(page
     weights = open_artifact(run / "artifacts" / VARIANT).folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     page.get_by_role("button", name="Make it again").click()
-    expect(page.get_by_text("a weight file must be as it was exported")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("a file must be as it was exported")).to_be_visible(timeout=120_000)
     expect(page.get_by_role("button", name="Make it again")).to_be_enabled()
 
 

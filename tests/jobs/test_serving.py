@@ -165,7 +165,7 @@ def test_an_altered_artifact_is_refused_even_if_it_was_loaded_before(run_dir, ma
     manager.predict(model, TEXTS)
     weights = model.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"^a weight file must be as it was exported: student-kd/model.safetensors"):
+    with pytest.raises(UserError, match=r"^a file must be as it was exported: student-kd/model.safetensors"):
         manager.predict(find_model(run_dir, "student-kd"), TEXTS)
     assert manager.loaded() == {}
 
