@@ -28,6 +28,7 @@ class StreamedModel:
     """An FP32 model in evaluation mode, its blocks empty until they are entered.
 
     Attributes:
+        folder: where the weights lie.
         model: the architecture; everything outside its blocks is loaded.
 
     Args:
@@ -39,11 +40,13 @@ class StreamedModel:
         UserError: a weight is missing.
     """
 
+    folder: Path
     model: PreTrainedModel
 
     def __init__(self, folder: Path, device: torch.device, kind: Any = AutoModelForSequenceClassification) -> None:
         from accelerate import init_empty_weights
 
+        self.folder = folder
         self._device = device
         self._files = _files(folder)
         with init_empty_weights(include_buffers=False):

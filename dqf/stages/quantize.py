@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import shutil
@@ -89,18 +88,12 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
     scope = Scope(embeddings=config.embeddings, head=config.head)
 
     def work(folder: Path) -> dict[str, Any]:
-        source = StreamedModel(student.folder, context.device)
         # Also for methods that need none: receipts compare outputs, and INT8 runtimes need input ranges.
+        source = StreamedModel(student.folder, context.device)
         calibration = _calibration(context, source.model, student.folder / "tokenizer.json")
         plan = _plan(context, student.folder, granularity, scope, calibration, form) if form.mixed else None
         method = Method(quantizer, context.config.quantizer_options(), granularity, plan, config.block_steps)
-        if quantizer.facts.get("engine"):  # wants the whole model
-            model = _load(student.folder, context.device)
-            weights, receipts = quantize_model(model, method, calibration, context.reporter, scope)
-            rest: Mapping[str, torch.Tensor] = model.state_dict()
-        else:
-            weights, receipts = quantize_model(source.model, method, calibration, context.reporter, scope, source)
-            rest = {name: source.tensor(name) for name in source.names() if name not in weights}
+        weights, receipts, rest = _quantize(context, source, method, calibration, scope)
         if config.output_steps:
             weights, receipts = _tune_outputs(context, student, folder, weights, rest, receipts, calibration)
         packed = save_quantized(folder, rest, weights)
@@ -194,6 +187,22 @@ def _check_budget(form: Form, average: float, size_bytes: int) -> None:
         raise UserError(f"weights may have {form.bits:g} bits on average: the written file has {average:.3f}.")
 
 
+def _quantize(
+    context: Context,
+    source: StreamedModel,
+    method: Method,
+    calibration: list[dict[str, torch.Tensor]],
+    scope: Scope,
+) -> tuple[dict[str, QuantizedWeight], list[LayerReceipt], Mapping[str, torch.Tensor]]:
+    """Return quantized weights, receipts, and all other tensors; block by block, but for engines."""
+    if method.entry.facts.get("engine"):  # wants the whole model
+        model = _load(source.folder, context.device)
+        weights, receipts = quantize_model(model, method, calibration, context.reporter, scope)
+        return weights, receipts, model.state_dict()
+    weights, receipts = quantize_model(source.model, method, calibration, context.reporter, scope, source)
+    return weights, receipts, {name: source.tensor(name) for name in source.names() if name not in weights}
+
+
 def _load(folder: Path, device: torch.device) -> PreTrainedModel:
     """Return a whole model, FP32, in evaluation mode."""
     model = load_folder(folder).model
@@ -212,13 +221,13 @@ def _plan(
     """Return bits by layer, chosen by how much each layer hurts when this very quantizer has worked on it."""
     quantizer = registry.get("quantizer", context.config.quantization.quantizer)
     options = context.config.quantizer_options()
-    model = _load(folder, context.device)
     candidates: dict[int, dict[str, QuantizedWeight]] = {}
     for bits in BITS:
         context.reporter.message(f"Quantizing at {bits} bits, to see which layers need how many.")
         how = Method(quantizer, options, dataclasses.replace(granularity, bits=bits))
-        weights, _ = quantize_model(copy.deepcopy(model), how, calibration, context.reporter, scope)
+        weights, *_ = _quantize(context, StreamedModel(folder, context.device), how, calibration, scope)
         candidates[bits] = {name.removesuffix(".weight"): one for name, one in weights.items()}
+    model = _load(folder, context.device)
     sensitivity = measure_sensitivity(model, candidates, calibration, context.reporter)
     if form.budget_bytes:
         sizes = {name: {bits: float(_stored_bytes(candidates[bits][name])) for bits in BITS} for name in sensitivity}

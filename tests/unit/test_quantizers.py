@@ -74,19 +74,22 @@ def test_suggested_group_sizes_divide_every_dimension():
     assert "no size from 8 would fit, use 0" in check_group_size((7, 11), 4)
 
 
-def dense_gptq(weight, hessian, bits, group_size, damping):
+def dense_gptq(weight, hessian, granularity, damping, act_order=False):
     """GPTQ without blocks or a Cholesky factor: the optimal brain surgeon update, column by column."""
     left = weight.double().clone()
     h = hessian.double().clone()
     h.diagonal().add_(damping * h.diagonal().mean())
+    order = torch.argsort(h.diagonal(), descending=True, stable=True) if act_order else torch.arange(len(h))
     inverse = torch.linalg.inv(h)
     result = torch.zeros_like(left)
-    for column in range(left.shape[1]):
-        if column % group_size == 0:
-            group = left[:, column : column + group_size].float()
-            scale, zero, _ = choose_qparams(group, Granularity(bits, group_size))
-        s, z = scale.double(), zero.double()
-        code = torch.clamp(torch.round(left[:, column : column + 1] / s) + z, 0, 2**bits - 1)
+    width, top = granularity.group_size, 2**granularity.bits - 1
+    chosen = [choose_qparams(part, granularity) for part in weight.split(width, 1)]
+    for column in order.tolist():
+        group = column // width
+        if not act_order and column % width == 0:
+            chosen[group] = choose_qparams(left[:, column : column + width].float(), granularity)
+        s, z = chosen[group].scale.double(), chosen[group].zero_point.double()
+        code = torch.clamp(torch.round(left[:, column : column + 1] / s) + z, 0, top)
         value = ((code - z) * s)[:, 0]
         result[:, column] = value
         error = (left[:, column] - value) / inverse[column, column]
@@ -95,14 +98,18 @@ def dense_gptq(weight, hessian, bits, group_size, damping):
     return result.float()
 
 
-@pytest.mark.parametrize("bits", [8, 4, 3])
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("act_order", [False, True])
 @pytest.mark.parametrize("block_size", [1, 5, 16, 128])
-def test_gptq_equals_a_dense_reference(bits, block_size, monkeypatch):
+def test_gptq_equals_a_dense_reference(bits, symmetric, act_order, block_size, monkeypatch):
     monkeypatch.setattr("dqf.methods.quantizers.gptq.BLOCK", block_size)
     weight, hessian = weight_and_hessian()
     entry = registry.get("quantizer", "gptq")
-    quantized = entry.target(weight, Granularity(bits, 16), layer_inputs(hessian), entry.config(0.01, False, False, 0))
-    expected = dense_gptq(weight, hessian, bits, 16, 0.01)
+    granularity = Granularity(bits, 16, symmetric)
+    config = entry.config(damping=0.01, act_order=act_order, scale_search=False, refine_rounds=0)
+    quantized = entry.target(weight, granularity, layer_inputs(hessian), config)
+    expected = dense_gptq(weight, hessian, granularity, 0.01, act_order)
     same = (quantized.dequantize() - expected).abs() < 1e-3
     assert same.float().mean() > 0.99  # a rounding tie may fall either way
 
