@@ -1,10 +1,12 @@
 """Peak memory of quantizing a decoder block by block, beside the size of its weights.
 
-    python benchmarks/memory.py [--shape 135m 1b] [--tokens 2048]
+    python benchmarks/memory.py [--shape 135m 1b 3b] [--tokens 2048]
+    python benchmarks/memory.py --arithmetic
 
 Writes a randomly initialised Llama classifier of that shape to disk, layer by layer, quantizes it by GPTQ to 4 bits in
 groups of 64 in a fresh process, and compares the memory that process took beyond its libraries with the model's
 full-precision (FP32) size plus one layer's activations. Figures go to benchmarks/results/quantization.json.
+`--arithmetic` prints what should be held, part by part, for every shape, and runs nothing (decision 30).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ SHAPES: dict[str, dict[str, int]] = {
     | {"num_key_value_heads": 3, "vocab_size": 49152},
     "1b": {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32}
     | {"num_key_value_heads": 4, "vocab_size": 32000},
+    "3b": {"hidden_size": 3200, "intermediate_size": 8640, "num_hidden_layers": 26, "num_attention_heads": 32}
+    | {"num_key_value_heads": 32, "vocab_size": 32000},
     "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
     | {"num_key_value_heads": 32, "vocab_size": 32000},
 }
@@ -42,7 +46,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "dqf-memory-benchmark")
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--arithmetic", action="store_true", help="print what should be held and run nothing")
     arguments = parser.parse_args()
+    if arguments.arithmetic:
+        for shape in SHAPES:
+            parts = held(SHAPES[shape], arguments.tokens)
+            listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
+            print(f"{shape}: {sum(parts.values()) / 1e9:.2f} GB beyond the libraries: {listed}")
+        return
     if arguments.job:
         _quantize(arguments.job, arguments.tokens, arguments.threads)
         return
@@ -77,6 +88,28 @@ def main() -> None:
             threads=arguments.threads,
         )
         shutil.rmtree(folder)
+
+
+def held(shape: dict[str, int], tokens: int) -> dict[str, float]:
+    """Return bytes held while the last block is quantized, by what they are.
+
+    Args:
+        shape: as in `SHAPES`.
+        tokens: of calibration texts.
+    """
+    hidden, inner, vocab = shape["hidden_size"], shape["intermediate_size"], shape["vocab_size"]
+    head = hidden // shape["num_attention_heads"]
+    block = 2 * hidden * hidden + 2 * hidden * head * shape["num_key_value_heads"] + 3 * hidden * inner
+    weights = shape["num_hidden_layers"] * block + vocab * hidden
+    return {
+        "codes, a byte each, with FP16 scales and zero points": weights * (1 + 3 / GROUP_SIZE),
+        "table of embeddings, FP32": 4.0 * vocab * hidden,
+        "one block, FP32": 4.0 * block,
+        "second moments of its inputs": 4.0 * (3 * hidden**2 + inner**2),
+        "factorizing the largest: in order, factor, inverse, divided": 4 * 4.0 * inner**2,
+        "gate and up together: joined, transposed, codes, rounded, dequantized": 5 * 4.0 * 2 * hidden * inner,
+        "hidden states before and after the block": 2 * 4.0 * tokens * hidden,
+    }
 
 
 def _write(folder: Path, shape: dict[str, int]) -> int:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dqf.ui import components
 from dqf.ui.findings import examples as study_examples
-from dqf.ui.findings import method_note, verdict_cards
+from dqf.ui.findings import method_note, peers, verdict_cards
 from dqf.ui.findings import sections as finding_sections
 from dqf.ui.findings import view as findings_view
 
@@ -14,6 +14,7 @@ studio, controls = components.start_page("Findings", "The paper's claims, tested
 chosen = findings_view.choose(studio, controls)
 if chosen is None:
     findings_view.nothing_yet()
+    peers.show()
     st.stop()
 study, part, bits = chosen
 findings_view.introduction(study, part)
@@ -26,4 +27,5 @@ findings_view.second_table(part, bits)
 finding_sections.pays(study)
 finding_sections.settings(study)
 study_examples.show(study, part, studio.settings)
+peers.show()
 method_note.show(study, part)

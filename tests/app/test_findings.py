@@ -14,6 +14,7 @@ from dqf.errors import UserError
 from dqf.settings import load_settings
 from dqf.ui.compare import flips
 from dqf.ui.findings import examples as study_examples
+from dqf.ui.findings import peers
 from dqf.ui.findings.studies import load
 from tests.app.conftest import everything
 from tests.support.example_studies import TEMPERATURES, write_example_study
@@ -67,7 +68,7 @@ def test_the_reference_study_comes_first_with_tables_verdicts_and_method(open_pa
     assert "Method: what was run" in text
     assert "200 resamples" in text
     assert "python -m dqf study results/reference --check" in text
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 4
 
 
 def test_another_bit_width_changes_headline_and_tasks(open_page, filled_studies):
@@ -162,3 +163,39 @@ def test_texts_of_a_study_are_found_by_its_plan_and_only_if_they_are_its_own(set
     facts["tasks"]["rte"]["data_sha256"] = load_task(RunConfig.from_dict(config), here).fingerprint()
     texts = study_examples._texts(replace(study, facts=facts), "rte", here)
     assert texts["text"].tolist() == rows["sentence1"].tolist()
+
+
+def test_figures_beside_other_tools_are_shown_with_their_commands(open_page):
+    app = open_page("findings")
+    assert not app.exception
+    assert "Beside other tools" in everything(app)
+    rows = table_with(app, "Beside")
+    committed = {one["name"]: one for one in json.loads(peers.FILE.read_text())}
+    kl = rows[(rows["Kind"] == "KL divergence") & (rows["What"] == "GPTQ 4-bit")].iloc[0]
+    assert kl["Ratio"] == committed["kl_gptq_4bit_g64"]["ratio"]
+    assert kl["Command"] == committed["kl_gptq_4bit_g64"]["command"]
+    assert not rows["Beside"].str.startswith("ours").any()
+    assert len(set(peers.figure(rows).data[0].y)) == (rows["Kind"] == "KL divergence").sum()
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_without_figures_of_other_tools_there_is_no_such_part(open_page, monkeypatch, tmp_path, content):
+    file = tmp_path / "quantization.json"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setattr(peers, "FILE", file)
+    app = open_page("findings")
+    assert not app.exception
+    assert "Beside other tools" not in everything(app)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("gptq_4bit_g64", "GPTQ 4-bit"),
+        ("minilm-l6_32tokens_4bit_vs_8bit", "MiniLM-L6 32 tokens 4-bit"),
+        ("gptq_4bit_llama-1b_random", "GPTQ 4-bit Llama 1 B"),
+    ],
+)
+def test_names_of_figures_are_words(name, read):
+    assert peers.what(name) == read

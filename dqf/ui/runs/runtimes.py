@@ -16,7 +16,7 @@ LEAD = (
     "agree with the model in memory serves the file, a less exact one only where it is clearly faster. Median ms of "
     "one example, in turns; a later variant of the same network and bits starts with the runtime chosen before."
 )
-LEGEND = "● serves the variant · ▲ its logits differ · – not timed; the table below says why"
+LEGEND = "● serves the variant · ▲ its logits differ · – not timed, the table below says why · empty: not tried"
 CHOSEN, DIFFERS, NOT_TIMED = "●", "▲", "–"
 OUTCOMES = {"chosen": "● chosen", "slower": "slower", "differs": "▲ logits differ", "untried": "– not timed"}
 
