@@ -1,5 +1,6 @@
 # make demo   everything from nothing to a measured result
 # make test   lint, types and all tests
+# make test-extras   the tests that need gptqmodel, ONNX Runtime and other consumers of exports; part of `make test`
 # make app    the app alone
 # make stop   stop the app that `make demo` left running
 # make audit  known vulnerabilities of the dependencies
@@ -8,11 +9,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS := .venv-extras
 # For the tests that wait for nobody; those that kill processes or drive a browser follow one at a time.
 TEST_PROCESSES ?= 2
+EXTRAS_TESTS := tests/contract/test_exporters.py tests/unit/test_engines.py \
+	tests/contract/test_runtimes.py::test_onnx_runtime_agrees_with_the_model_in_memory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo app stop test lint types browser doctor audit clean
+.PHONY: demo app stop test test-extras lint types browser doctor audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m dqf.demo
@@ -29,6 +33,15 @@ doctor: $(VENV)/.installed
 test: $(VENV)/.installed-dev lint types browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/contract tests/app tests/engine
 	$(BIN)/python -m pytest tests/jobs tests/e2e tests/slow
+	@$(MAKE) --no-print-directory test-extras
+
+# In an environment of its own, as the program does without these packages; one of them needs a C compiler.
+test-extras:
+	@if $(MAKE) --no-print-directory $(EXTRAS)/.installed; then \
+		DQF_TEST_EXTRAS=1 OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(EXTRAS_TESTS); \
+	else \
+		echo "The packages of requirements-export.txt cannot be installed here: their tests are left out."; \
+	fi
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -57,5 +70,11 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/pip install -q -r requirements-dev.txt -c requirements.lock
 	touch $@
 
+$(EXTRAS)/.installed: requirements.txt requirements.lock requirements-export.txt requirements-dev.txt requirements-starter.txt
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/pip install -q -r requirements.txt -r requirements-export.txt -r requirements-dev.txt -c requirements.lock
+	$(EXTRAS)/bin/pip install -q --no-deps -r requirements-starter.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(EXTRAS) .mypy_cache .ruff_cache .pytest_cache

@@ -10,6 +10,7 @@ from dqf.artifacts import open_artifact
 from dqf.errors import ConfigError, UserError
 from dqf.exporting.export import RECORD, export, missing_packages, open_export
 from tests.support.exporting import PROBE, make_artifact
+from tests.support.extras import lacking
 
 # (architecture, bits, group size, symmetric, quantizer)
 PLAIN = {kind: (kind, 16, 0, False, "rtn") for kind in ("bert", "llama")}
@@ -18,7 +19,11 @@ SYMMETRIC = ("llama", 4, 32, True, "rtn")
 SCALED = {kind: (kind, 4, 32, False, "awq") for kind in ("bert", "llama")}
 EIGHT = {kind: (kind, 8, 0, True, "int8") for kind in ("bert", "llama")}
 THREE = ("llama", 3, 16, False, "rtn")
+# Scales of 4 bits, as a launch has them unless it says otherwise.
 MULTIPLES = {kind: (kind, 4, 32, False, "gptq", 4) for kind in ("bert", "llama")}
+EIGHT_MULTIPLES = {kind: (kind, 8, 32, False, "gptq", 4) for kind in ("bert", "llama")}
+TWO_MULTIPLES = {kind: (kind, 2, 32, False, "gptq", 4) for kind in ("bert", "llama")}
+SCALED_MULTIPLES = ("llama", 4, 32, False, "awq", 4)
 
 # form, exporter, options, largest relative L2 error: rounding of a format, or BF16 in GPTQModel's kernels
 CASES = [
@@ -36,6 +41,17 @@ CASES = [
     (MULTIPLES["bert"], "onnx-4bit", {}, 1e-5),
     (MULTIPLES["llama"], "gguf", {}, 0.02),
     (MULTIPLES["llama"], "gptq", {}, 0.02),
+    (MULTIPLES["llama"], "autoawq", {}, 0.02),
+    (MULTIPLES["bert"], "fp16-safetensors", {}, 2e-3),
+    (EIGHT_MULTIPLES["bert"], "onnx-8bit", {}, 0.02),
+    (EIGHT_MULTIPLES["llama"], "gptq", {}, 0.02),
+    (EIGHT_MULTIPLES["llama"], "gguf", {"type": "Q8_0"}, 0.02),
+    (TWO_MULTIPLES["bert"], "onnx-4bit", {}, 1e-5),
+    (TWO_MULTIPLES["llama"], "gptq", {}, 0.02),
+    (SCALED_MULTIPLES, "gptq", {}, 0.02),
+    (SCALED_MULTIPLES, "autoawq", {}, 0.02),
+    (SCALED_MULTIPLES, "gguf", {}, 0.02),
+    (SCALED_MULTIPLES, "onnx-4bit", {}, 1e-5),
     (SCALED["llama"], "autoawq", {}, 0.02),
     (SYMMETRIC, "gguf", {"type": "Q4_0"}, 2e-3),
     (SCALED["llama"], "gguf", {}, 0.02),
@@ -63,7 +79,7 @@ def _name(value):
 def need(name):
     missing = missing_packages(registry.get("exporter", name))
     if missing:
-        pytest.skip(f"{name} needs {', '.join(missing)}: pip install -r requirements-export.txt")
+        lacking(f"{name} needs {', '.join(missing)}: pip install -r requirements-export.txt")
 
 
 @pytest.mark.parametrize(("form", "name", "options", "bound"), CASES, ids=_name)

@@ -1,5 +1,6 @@
 """Every runtime serves a BERT and a Llama classifier, FP16 and packed, and agrees with the model in memory."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -28,6 +29,7 @@ from dqf.runtimes._select import candidates
 from dqf.settings import load_settings
 from dqf.stages.export import complete_artifact
 from dqf.training import predict, to_inputs
+from tests.support.extras import lacking
 from tests.support.tiny import write_bert, write_llama
 
 TEXTS = (*tuple(f"the film was great and kind number {i}" for i in range(6)), "awful", "the the the the book", "dull 7")
@@ -98,7 +100,8 @@ def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
 
 @pytest.mark.parametrize("form", [(16, 0, False), (4, 16, False, "awq"), (3, 16, True), (2, 16, False, "gptq", 4)])
 def test_onnx_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
-    pytest.importorskip("onnxruntime")
+    if importlib.util.find_spec("onnxruntime") is None:
+        lacking("needs onnxruntime: pip install -r requirements-export.txt")
     tried = agreeing_runtimes(*export(source, tmp_path, *form), lambda name: name.startswith("onnx"))
     assert tried == (1 if form[0] == 16 else 2)
 

@@ -14,6 +14,7 @@ from dqf.quant.engines import refuse, token_blocks
 from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
+from tests.support.extras import lacking
 
 ENGINES = [entry for entry in registry.entries("quantizer") if entry.facts.get("engine")]
 
@@ -70,7 +71,7 @@ def quantized(name, bits=4, scope=BLOCKS_ONLY):
 def engine(request):
     reason = refuse(request.param, "llama", 32)
     if "not installed" in reason:
-        pytest.skip(reason)
+        lacking(reason)
     return request.param.name
 
 
