@@ -7,10 +7,12 @@ import streamlit as st
 from dqf.ui import components
 from dqf.ui.findings import examples as study_examples
 from dqf.ui.findings import method_note, peers, verdict_cards
+from dqf.ui.findings import own as own_studies
 from dqf.ui.findings import sections as finding_sections
 from dqf.ui.findings import view as findings_view
 
 studio, controls = components.start_page("Findings", "The paper's claims, tested on measured files.")
+own_studies.show(studio)
 chosen = findings_view.choose(studio, controls)
 if chosen is None:
     findings_view.nothing_yet()

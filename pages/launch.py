@@ -6,6 +6,7 @@ import streamlit as st
 
 from dqf.ui import components
 from dqf.ui.launch import estimate as estimate_panel
+from dqf.ui.launch import everywhere
 from dqf.ui.launch import form as launch_form
 from dqf.ui.launch.submit import check_everything, submit_and_show
 
@@ -29,3 +30,4 @@ else:
 if st.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=config is None, key="launch_button"):
     late = submit_and_show(studio, config) if config is not None else []
     components.notice("error", "The run cannot start yet.", "\n".join(form.sentence(error) for error in late))
+everywhere.show(studio, config)

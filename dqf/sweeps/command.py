@@ -13,6 +13,7 @@ from typing import Any
 from dqf import flags, terminal
 from dqf.config import RunConfig, digest_of, merge
 from dqf.config_file import read_config_file
+from dqf.data.catalog import GLUE_TASKS
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor, LocalExecutor
@@ -25,6 +26,7 @@ from dqf.sweeps.directory import Entry, Sweep, open_sweep, read_sweep, sweep_fol
 from dqf.sweeps.plan import PRESET, Override, Plan, PlannedRun, expand, nested, shared_work, split_lists
 from dqf.sweeps.work import count_states, work_off
 
+TASK, ALL_OF_GLUE = "task.source", "glue:all"
 Check = Callable[[RunConfig, Settings], None]
 """Looks at files before anything is made; raises ConfigError."""
 make_executor: Callable[[Settings], Executor] = LocalExecutor
@@ -81,7 +83,8 @@ def plan_from(arguments: argparse.Namespace) -> Plan:
         base.pop(PRESET, None)
         axes = {PRESET: tuple(presets), **{path: values for path, values in axes.items() if path != PRESET}}
     fixed: dict[str, Any] = {}
-    for path, values in flags.values_of(arguments).items():
+    for path, given in flags.values_of(arguments).items():
+        values = with_all_of_glue(given) if path == TASK else given
         axes.pop(path, None)
         if len(values) > 1:
             axes[path] = tuple(values)
@@ -90,6 +93,12 @@ def plan_from(arguments: argparse.Namespace) -> Plan:
     if len(axes.get(PRESET, ())) == 1:
         base = {PRESET: axes.pop(PRESET)[0], **base}
     return Plan(base, axes, overrides, fixed)
+
+
+def with_all_of_glue(tasks: Sequence[str]) -> list[str]:
+    """Return tasks, all nine in the place of `glue:all`."""
+    nine = [f"glue:{task.name}" for task in GLUE_TASKS]
+    return [one for task in tasks for one in (nine if task == ALL_OF_GLUE else [task])]
 
 
 def read_overrides(given: Any) -> tuple[Override, ...]:

@@ -89,9 +89,9 @@ def nothing_yet() -> None:
     components.empty_state(
         ":material/fact_check:",
         "No study has been analysed yet; a study runs tasks, seeds and bit-widths and tests the paper's claims.",
-        lambda: navigation.LAUNCH.link("Set up a single launch"),
+        lambda: navigation.LAUNCH.link("Set up a launch, on one task or on all nine"),
     )
-    st.caption("Studies are started from the command line; the reference study covers all nine GLUE tasks:")
+    st.caption("Other studies are started from the command line; the reference study covers all nine GLUE tasks:")
     st.code("python -m dqf study reference", language=None)
     st.subheader("The paper's Table 1", anchor=False)
     published = tables.table_1({"variants": []})

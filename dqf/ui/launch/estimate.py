@@ -20,7 +20,8 @@ from dqf.ui.theme import variant_title
 
 
 @st.cache_data(max_entries=64, show_spinner=False, ttl=60)
-def _cached(digest: str, _config: RunConfig, _settings: Settings) -> Estimate:
+def cached_estimate(digest: str, _config: RunConfig, _settings: Settings) -> Estimate:
+    """Return the estimate of a config, uncorrected; for a minute it is not made again."""
     return estimate(_config, _settings)
 
 
@@ -28,7 +29,7 @@ def show(config: RunConfig, settings: Settings) -> None:
     """Render the estimate of a valid config."""
     try:
         correction = current_correction(settings)
-        found = correction.apply(_cached(config.digest(), config, settings))
+        found = correction.apply(cached_estimate(config.digest(), config, settings))
     except UserError as error:
         components.notice("info", "No estimate yet.", str(error))
         return
