@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from dqf.ui import components
+from dqf.ui.findings import costs, method_note, peers, verdict_cards
 from dqf.ui.findings import examples as study_examples
-from dqf.ui.findings import method_note, peers, verdict_cards
 from dqf.ui.findings import own as own_studies
 from dqf.ui.findings import sections as finding_sections
 from dqf.ui.findings import view as findings_view
@@ -28,6 +28,7 @@ findings_view.first_table(part)
 findings_view.second_table(part, bits)
 finding_sections.pays(study)
 finding_sections.settings(study)
+costs.show(study)
 study_examples.show(study, part, studio.settings)
 peers.show()
 method_note.show(study, part)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dqf.errors import UserError
 from dqf.evaluate.macro import N_RESAMPLES, MacroResamples, TaskResamples, macro_average, resample_task
-from dqf.evaluate.metrics import metric
+from dqf.evaluate.metrics import FURTHER, metric
 
 TEACHER, FT, KD, PTQ, DQF = "teacher", "student-ft", "student-kd", "student-ptq", "student-dqf"
 FASTEST, SHARED = "fastest", "shared"
@@ -49,6 +49,7 @@ class Evidence:
         metrics: by task.
         labels: by task, (n,).
         predictions: by task and `system`, (seeds, n).
+        further: by task and metric, scores in what GLUE reports besides the task's own metric.
     """
 
     bits: tuple[str, ...]
@@ -59,6 +60,7 @@ class Evidence:
     metrics: Mapping[str, str]
     labels: Mapping[str, NDArray[Any]]
     predictions: Mapping[str, Mapping[str, NDArray[Any]]]
+    further: Mapping[str, Mapping[str, TaskResamples]]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -111,10 +113,15 @@ def evidence_of(
     seeds: dict[str, tuple[int, ...]] = {}
     labels: dict[str, NDArray[Any]] = {}
     predicted: dict[str, dict[str, NDArray[Any]]] = {}
+    further: dict[str, dict[str, TaskResamples]] = {}
     for task, frame in predictions.groupby("task", sort=False, observed=True):
         name = str(task)
         labels[name], predicted[name], seeds[name] = _predictions_of(name, frame)
-        scores[name] = resample_task(metric(metrics[name]), labels[name], predicted[name], n_resamples, _seed_of(name))
+        scores[name], *others = (
+            resample_task(metric(one), labels[name], predicted[name], n_resamples, _seed_of(name))
+            for one in (metrics[name], *FURTHER.get(metrics[name], ()))
+        )
+        further[name] = dict(zip(FURTHER.get(metrics[name], ()), others, strict=True))
     log_ms = {
         str(session): {
             str(task): _resample_times(part, seeds[str(task)], n_resamples, _seed_of(f"{session}{task}"))
@@ -130,7 +137,7 @@ def evidence_of(
         }
         for task, frame in variants.groupby("task", sort=False)
     }
-    return Evidence(_common_bits(scores), seeds, scores, log_ms, sizes, metrics, labels, predicted)
+    return Evidence(_common_bits(scores), seeds, scores, log_ms, sizes, metrics, labels, predicted, further)
 
 
 def bits_number(bits: str) -> float:

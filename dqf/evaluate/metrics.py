@@ -46,7 +46,7 @@ def compute_metric(name: str, labels: Array, predictions: Array) -> float:
     """Return a metric by its name.
 
     Args:
-        name: accuracy, f1, matthews_corrcoef or pearson_spearman.
+        name: one of `METRICS`.
         labels: (n,) class numbers, or targets for a correlation.
         predictions: (n,) likewise.
 
@@ -115,10 +115,16 @@ def _matthews(labels: Array, predictions: Array, weights: Array) -> Array:
     return _ratio(covariance, np.sqrt(np.maximum(spread, 0)))
 
 
+def _pearson(labels: Array, predictions: Array, weights: Array) -> Array:
+    return _weighted_correlation(labels[None, :], predictions[None, :], weights)
+
+
+def _spearman(labels: Array, predictions: Array, weights: Array) -> Array:
+    return _weighted_correlation(_weighted_ranks(labels, weights), _weighted_ranks(predictions, weights), weights)
+
+
 def _pearson_spearman(labels: Array, predictions: Array, weights: Array) -> Array:
-    pearson = _weighted_correlation(labels[None, :], predictions[None, :], weights)
-    spearman = _weighted_correlation(_weighted_ranks(labels, weights), _weighted_ranks(predictions, weights), weights)
-    return (pearson + spearman) / 2
+    return (_pearson(labels, predictions, weights) + _spearman(labels, predictions, weights)) / 2
 
 
 def _weighted_ranks(values: Array, weights: Array) -> Array:
@@ -164,4 +170,11 @@ matthews_corrcoef = Metric("matthews_corrcoef", _matthews)
 pearson_spearman = Metric("pearson_spearman", _pearson_spearman)
 """The mean of Pearson's and Spearman's correlation, -1..1."""
 
-METRICS = (accuracy, f1_binary, matthews_corrcoef, pearson_spearman)
+pearson = Metric("pearson", _pearson)
+"""Pearson's correlation, -1..1."""
+spearman = Metric("spearman", _spearman)
+"""Spearman's rank correlation, -1..1."""
+
+METRICS = (accuracy, f1_binary, matthews_corrcoef, pearson_spearman, pearson, spearman)
+FURTHER = {"f1": ("accuracy",), "pearson_spearman": ("pearson", "spearman")}
+"""What GLUE reports besides a task's primary metric, or as its parts: no part of any average."""

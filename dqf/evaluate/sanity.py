@@ -17,6 +17,10 @@ from dqf.evaluate.metrics import metric
 Array = NDArray[Any]
 HALF_WAY = 0.5
 """A teacher that gets less than this share of the way from the majority baseline to the published score is weak."""
+CLOSE = 0.05
+"""A teacher that is further than this below the published score is worth a remark."""
+ROUNDING = 0.005
+"""Published scores are rounded: one no further than this above the majority baseline is no bound."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Flag:
     """One figure that looks wrong.
 
     Attributes:
-        kind: `below-majority`, `far-below-published` or `beats-teacher`.
+        kind: `below-majority`, `far-below-published`, `below-published` or `beats-teacher`.
         system: for example `teacher` or `student-dqf@4`.
         value: its score.
         bound: what it was held against: a baseline, the lowest believable score, or the teacher's score.
@@ -69,7 +73,7 @@ def check_teacher(task: str, score: float, majority: float, published: float | N
             f"The teacher of {task} scores {score:.3f}, below the {majority:.3f} of always giving one answer.{because}"
         )
         return [Flag("below-majority", task, TEACHER, score, majority, text)]
-    if published is not None and published > majority:
+    if published is not None and published > majority + ROUNDING:
         least = majority + HALF_WAY * (published - majority)
         if score < least:
             text = (
@@ -77,6 +81,12 @@ def check_teacher(task: str, score: float, majority: float, published: float | N
                 f"{majority:.3f} to the published {published:.3f}.{because}"
             )
             return [Flag("far-below-published", task, TEACHER, score, least, text)]
+        if score < published - CLOSE:
+            text = (
+                f"The teacher of {task} scores {score:.3f}, {100 * (published - score):.1f} points below the published "
+                f"{published:.3f}: what is kept of it is kept of less.{because}"
+            )
+            return [Flag("below-published", task, TEACHER, score, published - CLOSE, text)]
     return []
 
 
@@ -89,17 +99,31 @@ def check_students(evidence: Evidence, tasks: Iterable[str] | None = None) -> li
     flags = []
     for task in tasks or evidence.tasks:
         macro = macro_average([evidence.scores[task]], resample_seeds=True)
-        for name, score in macro.scores.items():
+        for name in macro.scores:
             if name == TEACHER:
                 continue
             gain = estimate_of(partial(_gain, name=name), macro)
-            if gain.low > 0:
-                text = (
-                    f"{name} beats its teacher on {task} by {100 * gain.value:.1f} points "
-                    f"[{100 * gain.low:.1f}, {100 * gain.high:.1f}]: is the teacher weak, or do they differ in data?"
-                )
-                flags.append(Flag("beats-teacher", task, name, score, macro.scores[TEACHER], text))
+            flags += check_gain(task, name, (gain.value, gain.low, gain.high), macro.scores[TEACHER])
     return flags
+
+
+def check_gain(task: str, name: str, gain: tuple[float, float, float], teacher: float) -> list[Flag]:
+    """Return a flag if a variant is above its teacher by more than noise allows.
+
+    Args:
+        task: its name.
+        name: of the variant.
+        gain: variant's score minus teacher's, and the limits of its 95 % interval.
+        teacher: the teacher's score.
+    """
+    value, low, high = gain
+    if low <= 0:
+        return []
+    text = (
+        f"{name} beats its teacher on {task} by {100 * value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]: "
+        "is the teacher weak, or do they differ in data?"
+    )
+    return [Flag("beats-teacher", task, name, teacher + value, teacher, text)]
 
 
 def _gain(scores: Mapping[str, Any], name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from dqf.artifacts import WEIGHTS, Artifact, open_artifact
+from dqf.data.catalog import glue_task
 from dqf.environment import describe
-from dqf.evaluate.metrics import compute_metric, interval_for, metric
-from dqf.evaluate.statistics import paired_bootstrap_ratio, paired_ratio_interval
+from dqf.evaluate.metrics import FURTHER, compute_metric, interval_for, metric
+from dqf.evaluate.sanity import Flag, check_gain, check_teacher, majority_score
+from dqf.evaluate.statistics import paired_bootstrap_difference, paired_bootstrap_ratio, paired_ratio_interval
 from dqf.evaluate.throughput import throughput_figures
 from dqf.jobs.protocol import write_json
 from dqf.stages._cache import Output
@@ -101,10 +103,26 @@ def record_result(
             "hardware": describe(str(context.device), context.threads)["cpu"],
         },
         "stages": context.cache.records,
+        "sanity": [asdict(flag) for flag in _sanity(context, variants)],
         "variants": rows,
     }
     write_json(context.run_dir / "result.json", result)
     return result
+
+
+def _sanity(context: Context, variants: Sequence[Measured]) -> list[Flag]:
+    """Return what is suspicious: a weak teacher, or a variant that beats it by more than noise allows."""
+    task, (teacher, *others) = context.task, variants
+    known = glue_task(context.config.task.source.removeprefix("glue:"))
+    reference = pd.read_parquet(teacher.evaluation.folder / PREDICTIONS)
+    labels, own = reference["label"].to_numpy(), reference["prediction"].to_numpy()
+    score, majority = compute_metric(task.metric, labels, own), majority_score(task.metric, labels)
+    flags = check_teacher(task.name, score, majority, known.published if known else None, task.note)
+    for one in others:
+        predictions = pd.read_parquet(one.evaluation.folder / PREDICTIONS)["prediction"].to_numpy()
+        gain = paired_bootstrap_difference(metric(task.metric), labels, predictions, own, seed=0)
+        flags += check_gain(task.name, one.variant_id, gain, score)
+    return flags
 
 
 def _variant(
@@ -202,7 +220,7 @@ def _score(name: str, frame: pd.DataFrame) -> dict[str, Any]:
     labels, predictions = frame["label"].to_numpy(), frame["prediction"].to_numpy()
     low, high, method = interval_for(name, labels, predictions, seed=0)
     value = compute_metric(name, labels, predictions)
-    return {
+    row = {
         "metric": name,
         "value": value,
         "n": len(frame),
@@ -210,6 +228,8 @@ def _score(name: str, frame: pd.DataFrame) -> dict[str, Any]:
         "ci95_high": high,
         "ci_method": method,
     }
+    further = [_score(other, frame) for other in FURTHER.get(name, ())]
+    return row | {"further": further} if further else row
 
 
 def _extra_score(context: Context, one: Measured, part: str) -> dict[str, Any]:

@@ -149,6 +149,18 @@ def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]]) -> list[
     return flags + check_students(evidence)
 
 
+def _scale_bits(variants: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the tasks by what is recorded of their quantized variants' scales; nothing where nothing is recorded."""
+    if "scale_bits" not in variants:
+        return {}
+    found: dict[str, list[str]] = {}
+    for task, rows in variants[variants["bits"] != FP16].groupby("task", sort=False):
+        known = sorted({int(one) for one in rows["scale_bits"].dropna()})
+        what = " and ".join(f"{one} bits" for one in known) or "not recorded (FP16 before they could have fewer)"
+        found.setdefault(what, []).append(str(task))
+    return found
+
+
 def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame) -> list[str]:
     """Return what a reader must know before quoting a figure."""
     notes = [f"{task}: {facts['note']}" for task, facts in study["tasks"].items() if facts["note"]]
@@ -162,6 +174,16 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
     if len(set(seeds.values())) > 1:
         told = ", ".join(f"{task} {count}" for task, count in seeds.items())
         notes.append(f"Tasks differ in how many seeds all their variants have: {told}.")
+    single = [task for task, count in seeds.items() if count == 1]
+    if single:
+        notes.append(
+            f"One seed on {', '.join(single)}: chance in training is not in what they add to the intervals, which are "
+            "too narrow by that."
+        )
+    scale_bits = _scale_bits(variants)
+    if len(scale_bits) > 1:
+        told = "; ".join(f"{what} on {', '.join(tasks)}" for what, tasks in scale_bits.items())
+        notes.append(f"Groups of quantized weights have scales of different kinds: {told}.")
     unverified = variants[~variants["verified"].astype(bool)]
     if len(unverified):
         named = ", ".join(sorted({f"{row.variant_id} ({row.task})" for row in unverified.itertuples()}))

@@ -38,6 +38,7 @@ _COPIED_IF_THERE = (
     "energy_j_per_1000",
     "energy_source",
     "energy_watts_per_core",
+    "scale_bits",
 )
 """Not measured by earlier versions."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
-from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
+from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, macro_average
 from dqf.evaluate.metrics import metric
 from dqf.evaluate.sanity import majority_score
 from dqf.evaluate.significance import cohens_g, count_flips, mcnemar_exact
@@ -93,8 +93,16 @@ def task_row(
         "seed_scores": [float(np.mean(one)) for one in zip(*_by_seed(evidence, task, names), strict=True)],
         "majority": majority_score(metric_name, evidence.labels[task]),
         "published": facts.get("published"),
+        "further": [_further(name, found, names) for name, found in evidence.further[task].items()],
         **_changes(evidence, task, names),
     }
+
+
+def _further(name: str, found: TaskResamples, names: Sequence[str]) -> dict[str, Any]:
+    """Return a score in a metric that is no part of any average, and the teacher's."""
+    macro = macro_average([found], resample_seeds=True)
+    score = estimate_of(lambda s: _mean(s, names), macro)
+    return {"metric": name, **_with_interval("score", score), "teacher_score": macro.scores[TEACHER]}
 
 
 def macro_figures(

@@ -13,10 +13,10 @@ from dqf.data.load import load_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
 from dqf.ui.compare import flips
+from dqf.ui.findings import costs, peers
 from dqf.ui.findings import examples as study_examples
-from dqf.ui.findings import peers
 from dqf.ui.findings.studies import load
-from tests.app.conftest import everything
+from tests.app.conftest import ROOT, everything
 from tests.support.example_studies import TEMPERATURES, write_example_study
 
 
@@ -67,6 +67,7 @@ def test_the_reference_study_comes_first_with_tables_verdicts_and_method(open_pa
     assert table_with(app, "Majority")["Task"].tolist() == summary["tasks"]
     assert "Method: what was run" in text
     assert "200 resamples" in text
+    assert "Quantizer: gptq, groups of 32" in text
     assert "python -m dqf study results/reference --check" in text
     assert len(app.get("plotly_chart")) == 4
 
@@ -199,3 +200,17 @@ def test_without_figures_of_other_tools_there_is_no_such_part(open_page, monkeyp
 )
 def test_names_of_figures_are_words(name, read):
     assert peers.what(name) == read
+
+
+def test_what_training_took_is_told_for_adapters_and_all_weights():
+    settings = load_settings(ROOT / "results")
+    study = load(settings.reference_dir / "lora", settings)
+    rows = costs.table(study).set_index(["Model", "Settings"])
+    full, lora = (rows.loc["Teacher", f"teacher.tuning={how} student.tuning=full"] for how in ("full", "lora"))
+    variants = pd.read_parquet(study.folder / "variants.parquet")
+    of_full = variants[variants["condition"].str.startswith("teacher.tuning=full student.tuning=full")]
+    teacher = of_full[of_full["variant"] == "teacher"]
+    assert full["Time (s)"] == pytest.approx(teacher["train_seconds"].mean())
+    assert full["Peak memory (GB)"] == pytest.approx(teacher["train_peak_memory_bytes"].mean() / 1e9)
+    assert lora["Trained (M)"] < full["Trained (M)"] / 10
+    assert len(rows) == 3 * len(study.conditions)

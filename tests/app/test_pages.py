@@ -209,3 +209,13 @@ def test_duckdb_is_closed_by_the_fixture(settings, open_page):
 
     supervisors._supervisors.pop(settings.results_dir).stop()
     duckdb.connect(str(settings.database)).close()
+
+
+def test_figures_that_look_wrong_are_told_beside_a_runs_results(open_page, filled):
+    path = filled["new"] / "result.json"
+    result = json.loads(path.read_text())
+    result["sanity"] = [{"kind": "beats-teacher", "sentence": "student-kd beats its teacher by 4.0 points."}]
+    path.write_text(json.dumps(result))
+    app = open_page("runs", run=filled["new"].name)
+    assert not app.exception
+    assert "student-kd beats its teacher by 4.0 points." in everything(app)

@@ -25,6 +25,7 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
         "student-dqf",
     ]
     assert set(caches(result).values()) == {"miss"}
+    assert {flag["kind"] for flag in result["sanity"]} <= {"below-majority", "beats-teacher"}  # no published score
     for row in result["variants"]:
         assert row["verified"]
         artifact = open_artifact(run_dir / row["artifact"])
@@ -132,6 +133,9 @@ def test_regression_with_pairs(settings, tiny_env):
     assert result["task"]["kind"] == "regression"
     assert all(row["verified"] for row in result["variants"])
     assert len(result["variants"][0]["runtime_candidates"]) >= 4
+    (score,) = result["variants"][0]["tasks"].values()
+    assert [one["metric"] for one in score["further"]] == ["pearson", "spearman"]
+    assert sum(one["value"] for one in score["further"]) / 2 == pytest.approx(score["value"])
 
 
 def test_same_config_and_seed_twice_without_a_shared_cache(tiny_env, tmp_path):

@@ -200,7 +200,9 @@ def test_the_gate_flags_weak_teachers_and_students_that_beat_theirs():
     assert [flag.kind for flag in check_teacher("rte", 0.5, 0.53, 0.66)] == ["below-majority"]
     assert [flag.kind for flag in check_teacher("rte", 0.55, 0.53, 0.66)] == ["far-below-published"]
     assert check_teacher("rte", 0.62, 0.53, 0.66) == check_teacher("own", 0.62, 0.53, None) == []
-    assert check_teacher("wnli", 0.563, 0.563, 0.563) == []
+    assert check_teacher("wnli", 40 / 71, 40 / 71, 0.5634) == []  # published: the same constant, rounded
+    assert [flag.kind for flag in check_teacher("cola", 0.41, 0.0, 0.565)] == ["below-published"]
+    assert "15.5 points below the published 0.565" in check_teacher("cola", 0.41, 0.0, 0.565)[0].sentence
     assert check_students(evidence()) == []
     flags = check_students(evidence(shares=shares(teacher=0.7)))
     assert {flag.kind for flag in flags} == {"beats-teacher"}

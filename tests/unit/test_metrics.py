@@ -31,6 +31,8 @@ def test_pearson_spearman_equals_scipy_with_ties(seed):
     predictions = labels + rng.normal(0, 1, 150)
     expected = (stats.pearsonr(labels, predictions)[0] + stats.spearmanr(labels, predictions)[0]) / 2
     assert compute_metric("pearson_spearman", labels, predictions) == pytest.approx(expected)
+    assert compute_metric("pearson", labels, predictions) == pytest.approx(stats.pearsonr(labels, predictions)[0])
+    assert compute_metric("spearman", labels, predictions) == pytest.approx(stats.spearmanr(labels, predictions)[0])
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

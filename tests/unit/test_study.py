@@ -87,6 +87,15 @@ def test_macro_figures_follow_from_the_predictions(folder, summary):
         for _, part in predictions(folder, "stsb", "student-dqf", "4").groupby("seed")
     ]
     assert rows["stsb"]["score"] == pytest.approx(np.mean(stsb))
+    (accuracy,) = rows["mrpc"]["further"]
+    mrpc = predictions(folder, "mrpc", "student-dqf", "4").groupby("seed")
+    right = np.mean([accuracy_score(part["label"], part["prediction"]) for _, part in mrpc])
+    assert (accuracy["metric"], accuracy["score"]) == ("accuracy", pytest.approx(right))
+    assert accuracy["score_ci95_low"] < accuracy["score"] < accuracy["score_ci95_high"]
+    apart = {one["metric"]: one["score"] for one in rows["stsb"]["further"]}
+    assert list(apart) == ["pearson", "spearman"]
+    assert np.mean(list(apart.values())) == pytest.approx(rows["stsb"]["score"])
+    assert rows["rte"]["further"] == []
     assert headline["score"] == pytest.approx(np.mean([row["score"] for row in rows.values()]))
     assert headline["retention"] == pytest.approx(headline["score"] / headline["teacher_score"])
     assert headline["retention_ci95_low"] < headline["retention"] < headline["retention_ci95_high"]

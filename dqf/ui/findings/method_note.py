@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dqf.config import RunConfig
+from dqf.errors import ConfigError
 from dqf.ui import format as fmt
 from dqf.ui.findings.studies import Study
 from dqf.ui.findings.tables import system_title
@@ -33,7 +35,8 @@ def show(study: Study, part: Part) -> None:
         with st.expander(f"Runs ({len(runs)})", icon=":material/list_alt:"):
             st.dataframe(runs, hide_index=True, height=300, key="method_runs", alt="Runs of the study by task and seed")
     with st.expander("Settings and environment", icon=":material/settings:"):
-        st.json({"plan": study.facts.get("plan"), "environments": study.facts.get("environments")}, expanded=1)
+        shown = ("plan", "kept", "environments")
+        st.json({name: study.facts[name] for name in shown if study.facts.get(name)}, expanded=1)
     with st.expander("Make it again, check it", icon=":material/terminal:"):
         st.code(commands(study), language=None)
         st.caption(
@@ -54,10 +57,46 @@ def sentences(study: Study, part: Part) -> list[str]:
         f"{_joined(baseline.get('runtimes'))} on {_joined(baseline.get('hardware'))}, {threads} threads.",
         f"Tasks: {_joined(part['tasks'])}; {part['n']} examples in all. Seeds of the students: {seeds}; all share "
         "the teacher of their task.",
+        *_recipe(study),
         f"Quantized variants: {'; '.join(quantized) or 'none'}.",
         f"Intervals and p-values: paired bootstrap, {resamples} resamples of the examples within each task and of "
         "the seeds; corrected by Holm over the bit-widths.",
         "Latency: one example at a time, all variants of a run in turns, from the reloaded artifact.",
+    ]
+
+
+def _recipe(study: Study) -> list[str]:
+    """Return how models were trained, distilled and quantized, by the plan's base; nothing where it is not readable."""
+    plan = study.facts.get("plan")
+    try:
+        config = RunConfig.from_dict(plan["base"])  # type: ignore[index]
+    except (ConfigError, LookupError, TypeError):
+        return []
+    varied = {*(plan.get("axes") or {}), *_overridden(plan.get("overrides") or ())}  # type: ignore[union-attr]
+    student, distillation, quantization = config.student, config.distillation, config.quantization
+    options = ", ".join(f"{name} {value}" for name, value in config.to_dict()["distillation"]["options"].items())
+    changed = sorted(path for path in varied if path not in ("seed", "task.source"))
+    return [
+        f"Teacher's training: {config.teacher.epochs:g} epochs, batch size {config.teacher.batch_size}, learning rate "
+        f"{config.teacher.learning_rate:g}. Student: {student.model}, {student.epochs:g} epochs, batch size "
+        f"{student.batch_size}, learning rate {student.learning_rate:g}.",
+        f"Distillation: {distillation.method}{f' ({options})' if options else ''}.",
+        f"Quantizer: {quantization.quantizer}, groups of {quantization.group_size}, "
+        f"{'symmetric' if quantization.symmetric else 'asymmetric'}, scales of "
+        f"{quantization.scale_bits} bits, calibrated on {quantization.calibration_samples} texts of "
+        f"{quantization.calibration}.",
+        *([f"Other values for some runs, see the plan below: {', '.join(changed)}."] if changed else []),
+    ]
+
+
+def _overridden(overrides: Any) -> list[str]:
+    """Return the dotted paths that a plan's overrides set."""
+    return [
+        f"{section}.{name}"
+        for one in overrides
+        for section, values in one["set"].items()
+        if isinstance(values, Mapping)
+        for name in values
     ]
 
 

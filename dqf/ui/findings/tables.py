@@ -98,6 +98,7 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "Teacher": 100 * float(row["teacher_score"]),
                 "Score": 100 * float(row["score"]),
                 "95 % CI": ranged("", row, "score").strip(" []").replace(", ", " to "),
+                "Also": further(row),
                 "Retention": ranged(fmt.percent(row["retention"]), row, "retention"),
                 "× faster": row.get("speedup"),
                 "Lost": flips.get("right_to_wrong"),
@@ -108,6 +109,21 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def seeds_told(row: Mapping[str, Any]) -> str:
+    """Return how many seeds the tasks of a row of figures have: `3 seeds`, or `1 to 3 seeds` where they differ."""
+    counts = sorted({len(one.get("seeds") or ()) for one in row.get("tasks") or ()}) or [len(row.get("seeds") or ())]
+    if counts[0] != counts[-1]:
+        return f"{counts[0]} to {counts[-1]} seeds"
+    return fmt.plural(counts[0], "seed")
+
+
+def further(row: Mapping[str, Any]) -> str:
+    """Return a task's scores in further metrics: `accuracy 81.2 [77.1, 84.8]`; nothing where there are none."""
+    return ", ".join(
+        ranged(f"{one['metric']} {100 * float(one['score']):.1f}", one, "score") for one in row.get("further") or ()
+    )
 
 
 def tasks_of(part: Part, system: str) -> list[Mapping[str, Any]]:

@@ -111,11 +111,10 @@ def _introduction(study: Study, part: Part) -> None:
         else:
             st.badge("Your own study", icon=":material/person:", color="blue")
         baseline = part["baseline"]
-        seeds = len(part["seeds"])
         machine = " and ".join(str(one) for one in baseline.get("hardware") or ["unknown hardware"])
         st.text(
-            f"{len(part['tasks'])} {'task' if len(part['tasks']) == 1 else 'tasks'}, {seeds} "
-            f"{'seed' if seeds == 1 else 'seeds'}, {part['n']} examples · {machine}"
+            f"{fmt.plural(len(part['tasks']), 'task')}, {tables.seeds_told(_students(part))}, {part['n']} examples · "
+            f"{machine}"
         )
     st.text(study.title)
     missing, done = (len(study.facts.get(name) or ()) for name in ("unfinished", "runs"))
@@ -129,6 +128,11 @@ def _introduction(study: Study, part: Part) -> None:
             st.text(description)
 
 
+def _students(part: Part) -> Part:
+    """Return the figures of some student, which has as many seeds as all; of the part itself without any."""
+    return next((row for row in part["variants"] if row["variant"] != "teacher"), part)
+
+
 def headline(part: Part, bits: str) -> None:
     """Render what Student-DQF reached at the chosen bit-width, each figure beside the paper's."""
     row = part["bits"].get(bits)
@@ -137,8 +141,7 @@ def headline(part: Part, bits: str) -> None:
         return
     teacher, dqf = paper.TABLE_1
     st.subheader(f"Student-DQF at {'FP16' if bits == '16' else tables.bits_title(bits)}", anchor=False)
-    count = len(row.get("seeds") or ())
-    seeds = f"n {fmt.count(row.get('n'))}, {count} {'seed' if count == 1 else 'seeds'}"
+    seeds = f"n {fmt.count(row.get('n'))}, {tables.seeds_told(row)}"
     components.metric_row(
         (
             components.Figure(
@@ -236,6 +239,7 @@ def second_table(part: Part, bits: str) -> None:
             "Task": st.column_config.TextColumn(pinned=True),
             **{name: number(format="%.1f") for name in ("Teacher", "Score")},
             "× faster": number(format="%.1f×"),
+            "Also": st.column_config.TextColumn(help="What GLUE reports besides; no part of any average."),
             "Lost": number(help="Answers that were right with the teacher and are wrong now, over all seeds."),
             "Won": number(help="Answers that were wrong with the teacher and are right now, over all seeds."),
             "Majority": number(format="%.1f", help="Score of always giving the best single answer."),

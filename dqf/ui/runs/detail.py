@@ -197,6 +197,9 @@ def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
     if rows.empty:
         st.caption("The result is being taken into the database; it appears within a second.")
         return
+    suspicious = _suspicious(view.run_dir)
+    if suspicious:
+        components.notice("warning", "Look at these figures before quoting them.", "\n".join(suspicious))
     variant_table.show(rows, studio.scores(), key="run_results")
     variant_table.energy_caption(rows)
     keys = rows["key"].tolist()
@@ -205,6 +208,13 @@ def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
         navigation.FRONTIER.link("See them on the frontier")
         navigation.PLAYGROUND.link("Ask them something", query={"run": view.run_id})
         navigation.REPORTS.link("Make a report", query={"run": view.run_id})
+
+
+def _suspicious(run_dir: Path) -> list[str]:
+    """Return what the sanity gate says of a run; nothing for runs of versions that had none."""
+    result = protocol.read_json(run_dir / "result.json")
+    flags = result.get("sanity") if isinstance(result, dict) else None
+    return [str(one.get("sentence")) for one in flags or () if isinstance(one, dict)]
 
 
 def _config(view: RunView) -> None:
