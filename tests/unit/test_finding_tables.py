@@ -215,7 +215,7 @@ def test_where_distillation_pays_is_the_difference_of_the_two_students(hidden_la
     assert first["difference"] == pytest.approx(100 * (scores["student-kd"] - scores["student-ft"]))
 
 
-def test_one_setting_of_distillation_is_asked_where_it_pays(hidden_labels):
+def test_every_varied_setting_is_asked_where_distillation_pays(hidden_labels):
     def vary(**settings):
         count = max(len(values) for values in settings.values())
         return [
@@ -223,17 +223,17 @@ def test_one_setting_of_distillation_is_asked_where_it_pays(hidden_labels):
             for at in range(count)
         ]
 
-    assert tables.pays_path(hidden_labels) == tables.LABELS
+    def columns(conditions):
+        return list(dict.fromkeys(tables.pays_rows(conditions, tables.pays_paths(conditions))["value"]))
+
+    assert tables.pays_paths(hidden_labels) == [tables.LABELS]
     hot = vary(**{"distillation.options.temperature": [8.0, 1.0, 2.0]})
-    path = tables.pays_path(hot)
-    assert path == "distillation.options.temperature"
-    assert list(dict.fromkeys(tables.pays_rows(hot, path)["value"])) == ["1", "2", "8"]
-    layers = vary(**{"distillation.options.layers": ["none", "last", "10:2"]})
-    assert list(dict.fromkeys(tables.pays_rows(layers, tables.pays_path(layers))["value"])) == ["none", "last", "10:2"]
-    assert not tables.pays_path(vary(**{"teacher.tuning": ["full", "lora"]})), "the teacher's, not distillation's"
-    both = vary(**{"distillation.options.temperature": [1.0, 2.0], "distillation.options.alpha": [0.1, 0.5, 0.9]})
-    assert not tables.pays_path(both), "a cell would stand for several conditions"
-    assert not tables.pays_path(hot[:1])
+    assert tables.pays_paths(hot) == ["distillation.options.temperature"]
+    assert columns(hot) == ["1", "2", "8"]
+    assert columns(vary(**{"distillation.options.layers": ["none", "last", "10:2"]})) == ["none", "last", "10:2"]
+    both = vary(**{"teacher.tuning": ["full", "lora", "lora"], "distillation.options.alpha": [0.9, 0.1, 0.5]})
+    assert columns(both) == ["Full fine-tuning / 0.9", "LoRA / 0.1", "LoRA / 0.5"]
+    assert not tables.pays_paths(hot[:1])
 
 
 def test_every_cell_of_the_chart_says_its_outcome(hidden_labels):

@@ -64,12 +64,13 @@ def _by_bits(part: Part) -> pd.DataFrame:
 
 
 def pays(study: Study) -> None:
-    """Render where distillation wins, ties and loses, if the study hid labels or varied one setting of distillation."""
-    path = tables.pays_path(study.conditions)
-    if not path:
+    """Render where distillation wins, ties and loses, if the study hid labels or varied other settings."""
+    paths = tables.pays_paths(study.conditions)
+    if not paths:
         return
-    rows = tables.pays_rows(study.conditions, path)
-    title = "Training rows with labels" if path == tables.LABELS else tables.setting_title(path)
+    rows = tables.pays_rows(study.conditions, paths)
+    hidden = paths == [tables.LABELS]
+    title = "Training rows with labels" if hidden else " / ".join(map(tables.setting_title, paths))
     st.subheader("When distillation pays", anchor=False)
     st.plotly_chart(
         pays_chart.figure(rows, title),
@@ -84,7 +85,7 @@ def pays(study: Study) -> None:
         "Macro score of the distilled student minus the plain one's, in points. Both take the same number of steps"
         + (
             "; the plain one sees the labelled rows alone, the distilled one also the others, scored by the teacher"
-            if path == tables.LABELS
+            if hidden
             else ""
         )
         + ". Wins and loses: the 95 % interval of the paired difference leaves out 0 (not corrected for the number of "

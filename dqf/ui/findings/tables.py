@@ -108,7 +108,8 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "Seeds": len(row.get("seeds") or ()),
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if any(row["Also"] for row in rows) else frame.drop(columns="Also", errors="ignore")
 
 
 def seeds_told(row: Mapping[str, Any]) -> str:
@@ -242,32 +243,40 @@ def _ranked(conditions: Sequence[Part], path: str) -> list[Any]:
     return sorted(values, key=_rows_seen if path == LABELS else None) if numeric else values
 
 
-def pays_path(conditions: Sequence[Part]) -> str:
-    """Return over which setting it is worth asking where distillation pays, empty if over none.
+def pays_paths(conditions: Sequence[Part]) -> list[str]:
+    """Return over which settings to ask where distillation pays, none if nothing was varied.
 
-    The number of labels, if it was varied, else the one setting of distillation that was.
+    The number of labels, if it was varied, else all settings that were: a condition then has a value of each.
     """
     varied = list(varied_settings(conditions))
-    if LABELS in varied:
-        return LABELS
-    return varied[0] if len(varied) == 1 and varied[0].startswith("distillation.") else ""
+    return [LABELS] if LABELS in varied else varied
 
 
 LABELS = "student.label_rows"
 WINS, TIES, LOSES = "wins", "ties", "loses"
 
 
-def pays_rows(conditions: Sequence[Part], path: str = LABELS) -> pd.DataFrame:
-    """Return what distillation adds to the score at each value of a setting and each bit-width.
+def pays_rows(conditions: Sequence[Part], paths: Sequence[str] = (LABELS,)) -> pd.DataFrame:
+    """Return what distillation adds to the score at each value of some settings and each bit-width.
 
     Columns value (as text), bits, name, difference, low, high (in points), score, plain_score, p_value, outcome.
     It wins or loses where the 95 % interval of the paired difference leaves out 0, else it ties.
     """
-    known = [part for part in conditions if path in (part.get("settings") or {})]
-    order = _ranked(conditions, path)
+    known = [part for part in conditions if all(path in (part.get("settings") or {}) for path in paths)]
+    ranked = {path: _ranked(conditions, path) for path in paths}
+
+    def place(part: Part) -> list[int]:
+        return [ranked[path].index(part["settings"][path]) for path in paths]
+
+    def told(part: Part) -> str:
+        values = {path: part["settings"][path] for path in paths}
+        return " / ".join(
+            label_count(value) if path == LABELS else setting_value(value) for path, value in values.items()
+        )
+
     rows = [
         {
-            "value": label_count(part["settings"][path]) if path == LABELS else setting_value(part["settings"][path]),
+            "value": told(part),
             "bits": str(row["bits"]),
             "name": bits_title(row["bits"]),
             **{
@@ -283,7 +292,7 @@ def pays_rows(conditions: Sequence[Part], path: str = LABELS) -> pd.DataFrame:
             "p_value": row["p_value"],
             "outcome": _outcome(float(row["difference_ci95_low"]), float(row["difference_ci95_high"])),
         }
-        for part in sorted(known, key=lambda part: order.index(part["settings"][path]))
+        for part in sorted(known, key=place)
         for row in part.get("distillation_pays") or ()
     ]
     return pd.DataFrame(rows)
