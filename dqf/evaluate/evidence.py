@@ -76,11 +76,12 @@ class Evidence:
         found = self.log_ms.get(session, {})
         return macro_average([found[task] for task in tasks or self.tasks if task in found], resample_seeds=True)
 
-    def seed_scores(self, name: str) -> NDArray[np.float64]:
-        """Return a system's macro average by seed, of the seeds that all tasks have."""
-        common = sorted(set.intersection(*(set(seeds) for seeds in self.seeds.values()))) if self.seeds else []
+    def seed_scores(self, name: str, tasks: Iterable[str] | None = None) -> NDArray[np.float64]:
+        """Return a system's average over tasks (all of them by default) by seed, of the seeds that they all have."""
+        chosen = {task: self.seeds[task] for task in (self.tasks if tasks is None else tasks)}
+        common = sorted(set.intersection(*(set(seeds) for seeds in chosen.values()))) if chosen else []
         rows = []
-        for task, seeds in self.seeds.items():
+        for task, seeds in chosen.items():
             scores = self.scores[task].scores[name]
             rows.append([scores[seeds.index(seed)] if len(scores) > 1 else scores[0] for seed in common])
         return np.mean(rows, axis=0) if rows and common else np.zeros(0)

@@ -103,7 +103,7 @@ def _h1(
         details["shortfall_dqf"], details["shortfall_ptq"] = (
             max(0.0, macro.scores[TEACHER] - macro.scores[name]) for name in names
         )
-        details |= _over_seeds(evidence.seed_scores(names[0]), evidence.seed_scores(names[1]))
+        details |= _over_seeds(evidence, *names)
     sentence = (
         f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
         f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
@@ -199,10 +199,18 @@ def _over_pairs(evidence: Evidence, bits: str) -> dict[str, Any]:
     }
 
 
-def _over_seeds(first: Any, second: Any) -> dict[str, Any]:
-    """Return the paper's two-sample t-test over seeds, and the paired one."""
+def _over_seeds(evidence: Evidence, one: str, other: str) -> dict[str, Any]:
+    """Return the paper's two-sample t-test over seeds, and the paired one, on the tasks that have several.
+
+    Nothing but the number of seeds where there are not two that these tasks share: one seed tests nothing.
+    """
+    tasks = [task for task, seeds in evidence.seeds.items() if len(seeds) > 1]
+    first, second = (evidence.seed_scores(name, tasks) for name in (one, other))
+    if len(first) < 2:
+        return {"seeds": max(len(first), 1)}
     return {
         "seeds": len(first),
+        "seed_tasks": tasks,
         "welch_p_value": welch_t_test(first, second).p_value,
         "paired_t_p_value": paired_t_test(first, second).p_value,
         "cohens_d": cohens_d(first, second),

@@ -1,15 +1,17 @@
 """Verdicts on made-up studies whose truth is known."""
 
+import dataclasses
 import json
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from dqf.errors import UserError
 from dqf.evaluate.decomposition import PARTS, decompose
-from dqf.evaluate.evidence import evidence_of
+from dqf.evaluate.evidence import evidence_of, system
 from dqf.evaluate.hypotheses import judge, judge_h1, judge_h2, judge_h3
 from dqf.evaluate.sanity import check_students, check_teacher, majority_score
 from tests.support.example_study import MS, SHARES, SIZES, study_frames
@@ -147,8 +149,19 @@ def test_nothing_is_claimed_too_often_where_nothing_is():
 def test_one_seed_and_one_task_are_enough_for_a_verdict():
     found = judge(evidence(tasks=("a",), seeds=(7,)))
     assert found["H1"][0].verdict in ("supported", "undecided")
-    assert found["H1"][0].details["welch_p_value"] == 1.0
+    assert "welch_p_value" not in found["H1"][0].details, "one seed has no variance to test with"
+    assert found["H1"][0].details["seeds"] == 1
     assert found["H3"][0].details["paired_t_p_value"] == 1.0
+
+
+def test_seeds_are_tested_on_the_tasks_that_have_several():
+    whole = evidence(tasks=("a", "b"), seeds=(0, 1, 2))
+    part = dataclasses.replace(whole, seeds={**whole.seeds, "b": (0,)})
+    details = judge(part)["H1"][0].details
+    assert (details["seeds"], details["seed_tasks"]) == (3, ["a"])
+    names = (system("student-dqf", "4"), system("student-ptq", "4"))
+    expected = stats.ttest_ind(*(whole.scores["a"].scores[name] for name in names), equal_var=False).pvalue
+    assert details["welch_p_value"] == pytest.approx(expected)
 
 
 def test_perfect_variants_are_undecided_not_a_crash():
