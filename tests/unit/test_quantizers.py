@@ -227,6 +227,42 @@ def test_awq_equals_a_dense_reference(bits):
     assert torch.allclose(quantized.dequantize(), dense_awq(weight, x, granularity, 20), atol=1e-4)
 
 
+def clipped_by_hand(weight, bits, width, importance):
+    """Each group on its own, with every share of its range that is tried: the values with the least weighted error."""
+    levels, result = 2**bits - 1, np.zeros_like(weight)
+    for row in range(weight.shape[0]):
+        for start in range(0, weight.shape[1], width):
+            part = slice(start, start + width)
+            group, least = weight[row, part], np.inf
+            for share in 1 - 0.6 * np.arange(12) / 12:
+                low, high = min(0.0, group.min() * share), max(0.0, group.max() * share)
+                scale = np.float32(np.float16((high - low) / levels))
+                zero = np.clip(np.round(-low / scale), 0, levels)
+                values = (np.clip(np.round(group / scale) + zero, 0, levels) - zero) * scale
+                error = ((values - group) ** 2 * importance[part]).sum()
+                if error < least:
+                    result[row, part], least = values, error
+    return result
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_awq_clips_as_trying_every_range_by_hand_does(bits):
+    generator = torch.Generator().manual_seed(8)
+    x = torch.randn(300, 32, generator=generator) * torch.logspace(-1, 1, 32)
+    weight, inputs = torch.randn(20, 32, generator=generator), LayerInputs.of(x)
+    weight[:, 5] *= 6  # worth clipping where little comes in
+    entry, granularity = registry.get("quantizer", "awq"), Granularity(bits, 16)
+    clipped = entry.target(weight, granularity, inputs, entry.config(grid=20, clip=True, rounding="nearest"))
+    scale = clipped.input_scale.float()
+    importance = damped(inputs.hessian / scale / scale.unsqueeze(1), 0.01).diagonal()
+    expected = clipped_by_hand((weight * scale).numpy(), bits, 16, importance.numpy()) / scale.numpy()
+    close = np.isclose(clipped.dequantize().numpy(), expected, atol=1e-4)
+    assert close.mean() > 0.99  # two ranges may be as good as each other
+    plain = entry.target(weight, granularity, inputs, entry.config(grid=20, clip=False, rounding="nearest"))
+    assert torch.equal(plain.input_scale, clipped.input_scale), "scales are searched before ranges are clipped"
+    assert not torch.allclose(plain.dequantize(), clipped.dequantize(), atol=1e-3)
+
+
 @pytest.mark.parametrize("rounding", ["nearest", "feedback"])
 def test_awq_protects_what_meets_large_inputs(rounding):
     generator = torch.Generator().manual_seed(4)
