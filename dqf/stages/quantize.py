@@ -26,6 +26,7 @@ from dqf.quant.output_tuning import rows_for, tune_outputs, tuned_receipts
 from dqf.quant.qparams import Granularity, QuantizedWeight
 from dqf.quant.receipts import LayerReceipt
 from dqf.quant.scales import FP16_BITS
+from dqf.quant.stored import StoredWeights
 from dqf.quant.work import Method
 from dqf.sections import QuantizationConfig
 from dqf.stages._cache import Output
@@ -36,6 +37,7 @@ VERSION = 7
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CHECKPOINT = "checkpoint.pt"
+TRIED = "tried"
 CALIBRATION_BATCH = 32
 BUDGETS = ("bits", "average_bits", "size_budget_mb")
 HEADER_BYTES = 120
@@ -91,7 +93,7 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
         # Also for methods that need none: receipts compare outputs, and INT8 runtimes need input ranges.
         source = StreamedModel(student.folder, context.device)
         calibration = _calibration(context, source.model, student.folder / "tokenizer.json")
-        plan = _plan(context, student.folder, granularity, scope, calibration, form) if form.mixed else None
+        plan = _plan(context, student.folder, granularity, scope, calibration, form, folder) if form.mixed else None
         method = Method(quantizer, context.config.quantizer_options(), granularity, plan, config.block_steps)
         weights, receipts, rest = _quantize(context, source, method, calibration, scope)
         if config.output_steps:
@@ -217,24 +219,33 @@ def _plan(
     scope: Scope,
     calibration: list[dict[str, torch.Tensor]],
     form: Form,
+    scratch: Path,
 ) -> dict[str, int]:
-    """Return bits by layer, chosen by how much each layer hurts when this very quantizer has worked on it."""
+    """Return bits by layer, chosen by how much each layer hurts when this very quantizer has worked on it.
+
+    What it makes of the layers at each bit-width waits in a folder in `scratch`: all of it is as large as the model.
+    """
     quantizer = registry.get("quantizer", context.config.quantization.quantizer)
     options = context.config.quantizer_options()
-    candidates: dict[int, dict[str, QuantizedWeight]] = {}
+    candidates: dict[int, StoredWeights] = {}
+    shutil.rmtree(scratch / TRIED, ignore_errors=True)  # of an attempt that was killed
     for bits in BITS:
         context.reporter.message(f"Quantizing at {bits} bits, to see which layers need how many.")
         how = Method(quantizer, options, dataclasses.replace(granularity, bits=bits))
         weights, *_ = _quantize(context, StreamedModel(folder, context.device), how, calibration, scope)
-        candidates[bits] = {name.removesuffix(".weight"): one for name, one in weights.items()}
+        named = {name.removesuffix(".weight"): one for name, one in weights.items()}
+        candidates[bits] = StoredWeights(scratch / TRIED / str(bits), named)
     model = _load(folder, context.device)
     sensitivity = measure_sensitivity(model, candidates, calibration, context.reporter)
     if form.budget_bytes:
         sizes = {name: {bits: float(_stored_bytes(candidates[bits][name])) for bits in BITS} for name in sensitivity}
-        return allocate(sensitivity, sizes, form.budget_bytes - _other_bytes(model, sizes))
-    params = {name: candidates[BITS[0]][name].codes.numel() for name in sensitivity}
-    sizes = {name: {bits: float(bits * count) for bits in BITS} for name, count in params.items()}
-    return allocate(sensitivity, sizes, form.bits * sum(params.values()))
+        budget = float(form.budget_bytes - _other_bytes(model, sizes))
+    else:
+        params = {name: candidates[BITS[0]][name].codes.numel() for name in sensitivity}
+        sizes = {name: {bits: float(bits * count) for bits in BITS} for name, count in params.items()}
+        budget = form.bits * sum(params.values())
+    shutil.rmtree(scratch / TRIED)
+    return allocate(sensitivity, sizes, budget)
 
 
 def _stored_bytes(weight: QuantizedWeight) -> int:
