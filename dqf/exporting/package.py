@@ -11,8 +11,8 @@ import hashlib
 import io
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,12 @@ def package_of_export(export: ExportResult) -> Package:
     return _checked(Package(export.folder, {CARD: "", RECORD: "", **hashes}))
 
 
-def package_of_artifact(artifact: Artifact, card: str) -> Package:
-    """Return the files of an artifact with its card (`dqf.exporting.card.artifact_card`)."""
+def package_of_artifact(artifact: Artifact, card: Callable[[], str]) -> Package:
+    """Return the files of an artifact with its card, which is made once they are known to be its own."""
     others = {name: "" for name in OTHER_PARTS if (artifact.folder / name).is_file()}
     hashes = {**artifact.manifest.get("parts", {}), **artifact.manifest["files"]}  # older artifacts have no `parts`
-    return _checked(Package(artifact.folder, {**others, **hashes}, card))
+    package = _checked(Package(artifact.folder, {**others, **hashes}))
+    return replace(package, card=card())
 
 
 def _checked(package: Package) -> Package:

@@ -24,7 +24,7 @@ def test_verdicts_charts_and_the_rows_behind_them(page: Page, study_app, tmp_pat
     open_page(page, study_app, "findings")
     for name in ("H1 · Smaller and closer", "H2 · Fastest", "H3 · Distillation protects"):
         expect(page.get_by_text(name, exact=True)).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    expect(page.locator(".js-plotly-plot")).to_have_count(4)
     opener = page.locator("summary").filter(has_text="The parts at every bit-width")
     opener.focus()
     page.keyboard.press("Enter")

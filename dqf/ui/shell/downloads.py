@@ -74,7 +74,8 @@ def find_package(run_id: str, variant_id: str, name: str) -> Package:
     place = variant_of(run_dir, variant_id)
     artifact = open_artifact(place.artifact, check=False)
     if name == ARTIFACT:
-        return package_of_artifact(artifact, artifact_card(artifact, Origin(run_id, variant_id, place.result)))
+        origin = Origin(run_id, variant_id, place.result)
+        return package_of_artifact(artifact, lambda: artifact_card(artifact, origin))
     export = jobs.made(place, artifact, registry.get("exporter", name).name)
     if export is None:
         raise UserError(
