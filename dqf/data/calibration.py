@@ -66,12 +66,13 @@ def check_calibration(
     Raises:
         UserError: there is no text, none is long enough, or C4 is neither here nor to be had.
     """
-    if config.calibration == C4 and local_c4(settings) is None:
-        if hub_is_offline():
+    if config.calibration == C4:  # may be large, and its texts are long: that it is to be had is enough
+        if local_c4(settings) is None and hub_is_offline():
             raise UserError(NO_C4.format("HF_HUB_OFFLINE is set"))
-    elif tokenizer_json is None:
-        calibration_examples(config, task, settings)
-    else:
+        return
+    texts = calibration_examples(config, task, settings).texts
+    # Every look at the form comes here: reading a tokenizer takes ten times as long as all other checks together.
+    if tokenizer_json is not None and all(len(text.split()) < SHORTEST_TOKENS for text in texts):
         encoded_calibration(config, task, settings, tokenizer_json, max_length)
 
 

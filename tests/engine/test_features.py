@@ -23,6 +23,7 @@ from dqf.stages.teacher_features import attention_offsets, compute_teacher_featu
 from dqf.stages.teacher_outputs import FILE, compute_teacher_outputs
 from dqf.training import Recipe, train
 from tests.support.tiny import tiny_config, write_bert, write_llama
+from tests.support.tiny_runs import StopsAt
 
 CUT = {"model": "teacher-layers", "keep_layers": "0,3", "epochs": 1}
 
@@ -128,15 +129,6 @@ def test_token_level_matching_of_different_tokens_is_refused_by_the_stage_too(ma
     context = make(options={"attention_weight": 1.0})
     with pytest.raises(UserError, match="same tokens"):
         student_of(context)
-
-
-class StopsAt(SilentReporter):
-    def __init__(self, step):
-        self.step = step
-
-    def progress(self, step, total, metrics=None):
-        if step == self.step:
-            raise Cancelled
 
 
 def test_training_resumes_with_the_projections_of_the_same_step(make, tiny_env, tmp_path):

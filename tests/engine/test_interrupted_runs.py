@@ -10,7 +10,7 @@ from dqf.config import RunConfig
 from dqf.jobs.protocol import create_run, prepare_resume, read_events, read_json, run_state
 from dqf.jobs.worker import run_in_process
 from tests.support.tiny import tiny_config
-from tests.support.tiny_runs import caches, hashes, launch, same_predictions
+from tests.support.tiny_runs import StopsAt, caches, hashes, launch, same_predictions
 
 
 def start_worker(run_dir, settings):
@@ -70,20 +70,11 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
     from dqf.data.load import load_task
     from dqf.errors import Cancelled
     from dqf.models.loading import load_source
-    from dqf.progress import SilentReporter
     from dqf.stages.teacher import hard_label_loss
     from dqf.training import Recipe, train
 
     config = RunConfig.from_dict(tiny_config(tiny_env))
     task = load_task(config, settings)
-
-    class StopsAt(SilentReporter):
-        def __init__(self, step):
-            self.step = step
-
-        def progress(self, step, total, metrics=None):
-            if step == self.step:
-                raise Cancelled
 
     def trained(stops):
         model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")

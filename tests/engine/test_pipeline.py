@@ -212,3 +212,4 @@ def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(
     assert size["student-dqf-gptq-2bit"] < by_name[limited]["size_bytes"] <= 1e6 * budget
     assert by_name[limited]["bits"] == pytest.approx(averages[limited], abs=1e-3)
     assert all(row["verified"] for row in result["variants"])
+    assert list(settings.cache_dir.glob("quantize/*/tried")) == [], "what was tried is not kept"

@@ -26,6 +26,7 @@ from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import FILE, average_teacher_outputs, compute_teacher_outputs
 from dqf.training import Recipe, train
 from tests.support.tiny import tiny_config, write_bert
+from tests.support.tiny_runs import StopsAt
 
 ADAPTED = {"tuning": "lora", "lora_rank": 4, "lora_dropout": 0.1}
 
@@ -76,14 +77,6 @@ def test_teacher_and_student_are_tuned_by_adapters_and_saved_as_plain_models(mak
 def test_training_with_adapters_resumes_at_the_step(make, tiny_env, tmp_path):
     context = make(student=ADAPTED)
     config = context.config.student
-
-    class StopsAt(SilentReporter):
-        def __init__(self, step):
-            self.step = step
-
-        def progress(self, step, total, metrics=None):
-            if step == self.step:
-                raise Cancelled
 
     def trained(stops):
         for stop in (*stops, None):

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from dqf.config import RunConfig
+from dqf.errors import Cancelled
 from dqf.jobs.protocol import create_run, read_json
 from dqf.jobs.worker import run_in_process
+from dqf.progress import SilentReporter
 from tests.support.tiny import tiny_config
 
 
@@ -32,3 +34,14 @@ def same_predictions(one, other, result):
         left, right = (pd.read_parquet(run / row["predictions"]) for run in (one, other))
         assert left["prediction"].equals(right["prediction"]), row["variant_id"]
         assert np.array_equal(np.stack(left["logits"]), np.stack(right["logits"])), row["variant_id"]
+
+
+class StopsAt(SilentReporter):
+    """Stops a training at a step, as a user who cancels does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def progress(self, step, total, metrics=None):
+        if step == self.step:
+            raise Cancelled
