@@ -7,7 +7,9 @@ import json
 import duckdb
 import pytest
 
+from dqf.jobs import supervisor as supervisors
 from tests.app.conftest import everything
+from tests.support.example_runs import end_example_run, write_example_run
 
 PAGES = {
     "overview": "DQF Studio",
@@ -205,8 +207,6 @@ def test_compare_says_what_is_missing(open_page, filled):
 def test_duckdb_is_closed_by_the_fixture(settings, open_page):
     """Guards the tests themselves: the file is free again when no page holds it."""
     open_page("overview")
-    from dqf.jobs import supervisor as supervisors
-
     supervisors._supervisors.pop(settings.results_dir).stop()
     duckdb.connect(str(settings.database)).close()
 
@@ -219,3 +219,25 @@ def test_figures_that_look_wrong_are_told_beside_a_runs_results(open_page, fille
     app = open_page("runs", run=filled["new"].name)
     assert not app.exception
     assert "student-kd beats its teacher by 4.0 points." in everything(app)
+
+
+def test_a_run_that_has_just_ended_shows_its_figures_before_the_supervisor_has_taken_them_in(
+    open_page, settings, monkeypatch
+):
+    run = write_example_run(settings.runs_dir, state="running", age_seconds=60)
+    app = open_page("runs", run=run.name)
+    assert [tab.label for tab in app.tabs] == ["Stages and log", "Config"]
+    monkeypatch.setattr(supervisors.Supervisor, "_sync", lambda self: None)
+    end_example_run(run)
+    app.run()
+    assert not app.exception
+    assert [tab.label for tab in app.tabs][:2] == ["Results", "Receipts"]
+    assert len(app.dataframe[1].value) == 5
+
+
+def test_a_result_that_cannot_be_read_is_told(open_page, settings):
+    run = write_example_run(settings.runs_dir)
+    (run / "result.json").write_text("cut off in the mid")
+    app = open_page("runs", run=run.name)
+    assert not app.exception
+    assert "The result of this run cannot be read" in everything(app)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from dqf.jobs import protocol
 from tests.e2e.conftest import open_page, settle
-from tests.support.example_runs import DEAD_PID, write_example_run
+from tests.support.example_runs import DEAD_PID, end_example_run, write_example_run
 
 TRUTH_MS = 5_000
 
@@ -33,6 +33,16 @@ def test_progress_and_the_death_of_a_worker_show_without_a_reload(page: Page, ap
     expect(page.get_by_text("The run is interrupted.")).to_be_visible(timeout=TRUTH_MS)
     expect(page.get_by_role("button", name="Resume")).to_be_enabled(timeout=TRUTH_MS)
     expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+
+
+def test_the_results_of_a_run_open_when_it_ends(page: Page, app_server, tmp_path):
+    run_dir = write_example_run(tmp_path / "runs", state=protocol.RUNNING, age_seconds=60)
+    open_page(page, app_server(tmp_path), f"runs?run={run_dir.name}")
+    expect(page.get_by_role("tab", name="Stages and log", exact=True)).to_have_attribute("aria-selected", "true")
+    end_example_run(run_dir)
+    expect(page.get_by_role("tab", name="Results", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Receipts", exact=True)).to_be_visible()
+    expect(page.get_by_text("Compare these variants")).to_be_visible()
 
 
 def test_a_row_of_the_table_opens_its_run(page: Page, filled_app, filled_runs):

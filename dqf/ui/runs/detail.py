@@ -23,7 +23,8 @@ from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 from dqf.ui.theme import STAGES, STATES
 
-PART_KEY = "part"
+PART_KEY, LIVE_PART_KEY = "part", "live_part"
+"""Two choices of a tab, so that the one made while a run worked does not hide its results when it has ended."""
 RESULTS, WORK = "Results", "Stages and log"
 REFRESH_S = 1.0
 LOG_LINES = 200
@@ -37,9 +38,16 @@ def show(studio: Studio, run_dir: Path) -> None:
     live = view.state in protocol.LIVE_STATES
     st.fragment(_summary_part, run_every=REFRESH_S if live else None)(run_dir, view.state)
     parts = _parts(studio, view)
-    for tab, draw in zip(
-        st.tabs(list(parts), key=PART_KEY, bind="query-params", on_change="rerun"), parts.values(), strict=True
-    ):
+    if view.state == protocol.SUCCEEDED:
+        _tabs(parts, PART_KEY)
+    else:
+        with st.container():  # deeper than the tabs of an ended run: at the same place the browser keeps the open tab
+            _tabs(parts, LIVE_PART_KEY)
+
+
+def _tabs(parts: dict[str, Callable[[], None]], key: str) -> None:
+    tabs = st.tabs(list(parts), key=key, bind="query-params", on_change="rerun")
+    for tab, draw in zip(tabs, parts.values(), strict=True):
         if tab.open:
             with tab:
                 draw()
@@ -50,8 +58,7 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
     refresh = REFRESH_S if view.state in protocol.LIVE_STATES else None
     parts: dict[str, Callable[[], None]] = {}
     if view.state == protocol.SUCCEEDED:
-        variants = studio.variants()
-        rows = variants[variants["run_id"] == view.run_id]
+        rows = _variants(studio, view.run_id)
         parts[RESULTS] = lambda: _results(studio, view, rows)
         if len(receipt_view.quantized(rows)):
             parts["Receipts"] = lambda: receipt_view.of_run(studio, rows)
@@ -63,11 +70,18 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
     return parts
 
 
+def _variants(studio: Studio, run_id: str) -> pd.DataFrame:
+    """Return the variants of a run that ended well, also in the moment before the supervisor has taken them in."""
+    variants = studio.variants()
+    if run_id not in set(variants["run_id"]):
+        studio.take_in(run_id)
+        variants = studio.variants()
+    return variants[variants["run_id"] == run_id]
+
+
 def _summary_part(run_dir: Path, rendered_state: str) -> None:
     view = read_run(run_dir)
     if view.state != rendered_state:
-        if view.state == protocol.SUCCEEDED and st.session_state.get(PART_KEY) in (None, WORK):
-            st.session_state[PART_KEY] = RESULTS  # or the browser may keep the tab that was the first one until now
         st.rerun()  # buttons, table and results depend on the state
     _summary(view)
 
@@ -195,7 +209,7 @@ def _act(done: str, action: Any, studio: Studio, view: RunView) -> None:
 
 def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
     if rows.empty:
-        st.caption("The result is being taken into the database; it appears within a second.")
+        components.notice("error", "The result of this run cannot be read.", "Run it again: what its stages made is kept.")
         return
     suspicious = _suspicious(view.run_dir)
     if suspicious:
