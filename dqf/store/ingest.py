@@ -78,6 +78,7 @@ _SCORE_COLUMNS: dict[str, type] = {
     "ci95_high": float,
     "ci_method": str,
     "extra": bool,
+    "predictions": str,
 }
 
 

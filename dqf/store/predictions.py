@@ -2,7 +2,7 @@
 
 The files are the truth and stay where they are: the store holds a view over them. Columns: run_id,
 variant_id, task, idx, label, prediction, logits, confidence (softmax probability of the predicted
-class; none for a number).
+class; none for a number). A part that is scored beside a task (MNLI mismatched) is a task of its own here.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SELECT = f"run_id, variant_id, task, {FIGURES}"
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """One variant's predictions.
+    """One variant's predictions of its run's task, or of a part that is scored beside it.
 
     Attributes:
         run_id, variant_id: whose.
-        task: the run's, for files that do not name it in each row.
+        task: the run's or the part's, for files that do not name it in each row.
         path: of the parquet file.
         has_task: whether each row names its task.
     """
@@ -69,8 +69,14 @@ def refresh_view(store: Store, only_if_missing: bool = False) -> None:
 
 def _files(cursor: duckdb.DuckDBPyConnection) -> list[PredictionFile]:
     rows = cursor.execute(
-        """SELECT run_id, variant_id, coalesce(runs.task, ''), run_dir, predictions
-           FROM variants JOIN runs USING (run_id) WHERE predictions <> '' ORDER BY run_id, variants.position"""
+        """SELECT run_id, variant_id, coalesce(named.task, runs.task, ''), run_dir, named.predictions
+           FROM (
+               SELECT run_id, variant_id, NULL AS task, predictions, position, -1 AS part FROM variants
+               UNION ALL
+               SELECT run_id, variant_id, scores.task, scores.predictions, variants.position, scores.position
+               FROM scores JOIN variants USING (run_id, variant_id)
+           ) AS named JOIN runs USING (run_id)
+           WHERE named.predictions <> '' ORDER BY run_id, named.position, named.part"""
     ).fetchall()
     found = []
     for run_id, variant_id, task, run_dir, name in rows:

@@ -27,7 +27,7 @@ _SQL = {
     "variants": """SELECT variants.* EXCLUDE (position, artifact, receipt, predictions, first_task, first_metric,
                                      first_n), runs.task, runs.seed
                    FROM variants JOIN runs USING (run_id) ORDER BY runs.created DESC, run_id, variants.position""",
-    "scores": """SELECT scores.* EXCLUDE (position), variants.variant, variants.bits
+    "scores": """SELECT scores.* EXCLUDE (position, predictions), variants.variant, variants.bits
                  FROM scores JOIN variants USING (run_id, variant_id) ORDER BY run_id, variants.position""",
     "stages": "SELECT * FROM stages ORDER BY run_id, position",
 }

@@ -23,6 +23,8 @@ THREE = ("llama", 3, 16, False, "rtn")
 MULTIPLES = {kind: (kind, 4, 32, False, "gptq", 4) for kind in ("bert", "llama")}
 EIGHT_MULTIPLES = {kind: (kind, 8, 32, False, "gptq", 4) for kind in ("bert", "llama")}
 TWO_MULTIPLES = {kind: (kind, 2, 32, False, "gptq", 4) for kind in ("bert", "llama")}
+# As mixed precision leaves them: widths in turn, layer by layer.
+MIXED = {kind: (kind, (8, 4, 3, 2), 32, False, "gptq", 4) for kind in ("bert", "llama")}
 SCALED_MULTIPLES = ("llama", 4, 32, False, "awq", 4)
 
 # form, exporter, options, largest relative L2 error: rounding of a format, or BF16 in GPTQModel's kernels
@@ -48,6 +50,11 @@ CASES = [
     (EIGHT_MULTIPLES["llama"], "gguf", {"type": "Q8_0"}, 0.02),
     (TWO_MULTIPLES["bert"], "onnx-4bit", {}, 1e-5),
     (TWO_MULTIPLES["llama"], "gptq", {}, 0.02),
+    (MIXED["bert"], "fp16-safetensors", {}, 2e-3),
+    (MIXED["llama"], "fp16-safetensors", {}, 2e-3),
+    (MIXED["bert"], "onnx-4bit", {}, 1e-5),
+    (MIXED["llama"], "onnx-4bit", {}, 1e-5),
+    (MIXED["llama"], "gguf", {}, 0.02),
     (SCALED_MULTIPLES, "gptq", {}, 0.02),
     (SCALED_MULTIPLES, "autoawq", {}, 0.02),
     (SCALED_MULTIPLES, "gguf", {}, 0.02),
@@ -131,15 +138,11 @@ def test_refusals_are_one_sentence_and_come_before_any_work(artifacts, form, nam
         assert ": " in message or "; " in message
 
 
-def test_mixed_bits_are_refused_where_the_format_has_one_width(artifacts, tmp_path):
-    folder = artifacts(FOUR["llama"])
-    artifact = open_artifact(folder)
-    name = next(name for name in artifact.packed if "up_proj" in name)
-    manifest = json.loads(json.dumps(artifact.manifest))
-    manifest["quantized"][name]["bits"] = 8
-    mixed = type(artifact)(folder, manifest)
-    entry = registry.get("exporter", "gptq")
-    assert "mixes 4, 8 bits" in entry.facts["refuse"](mixed, entry.config())
+@pytest.mark.parametrize("name", ["gptq", "autoawq", "onnx-8bit"])
+def test_mixed_bits_are_refused_where_the_format_has_one_width(artifacts, name):
+    entry = registry.get("exporter", name)
+    message = entry.facts["refuse"](open_artifact(artifacts(MIXED["llama"])), entry.config())
+    assert message.endswith("export as onnx-4bit.")
 
 
 def test_an_altered_artifact_or_export_is_noticed(artifacts, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ LABELS = ("a", "b", "c")
 def make_artifact(
     root: Path,
     kind: str,
-    bits: int,
+    bits: int | tuple[int, ...],
     group_size: int = 32,
     symmetric: bool = False,
     quantizer: str = "rtn",
@@ -31,7 +32,7 @@ def make_artifact(
     Args:
         root: receives model and artifact.
         kind: `bert` or `llama`.
-        bits: 16 for FP16.
+        bits: 16 for FP16; several are taken in turn, layer by layer (mixed precision).
         group_size: of the quantizer.
         symmetric: without zero points.
         quantizer: registered name.
@@ -45,7 +46,7 @@ def make_artifact(
     from dqf.data.tasks import CLASSIFICATION, Examples, Task
     from dqf.models.loading import load_source, round_to_half
     from dqf.progress import SilentReporter
-    from dqf.quant.model import quantize_model
+    from dqf.quant.model import Scope, quantizable, quantize_model
     from dqf.quant.qparams import Granularity
     from dqf.quant.work import Method
     from dqf.settings import Settings
@@ -66,11 +67,14 @@ def make_artifact(
                 weight.mul_(5)
     round_to_half(classifier.model)
     packed, tensors = {}, {}
-    if bits < 16:
+    if bits != 16:
         entry = registry.get("quantizer", quantizer)
         encoded = Encoder(classifier.tokenizer_json, 32)(examples)
         batch = encoded.batch(list(range(len(encoded))), classifier.pad_id)
-        method = Method(entry, entry.config(), Granularity(bits, group_size, symmetric, scale_bits))
+        widths = bits if isinstance(bits, tuple) else (bits,)
+        bits_of = dict(zip(quantizable(classifier.model, Scope()), itertools.cycle(widths)))
+        granularity = Granularity(min(widths), group_size, symmetric, scale_bits)
+        method = Method(entry, entry.config(), granularity, bits_of)
         weights, _ = quantize_model(
             classifier.model.eval(),
             method,

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dqf.settings import load_settings
-from dqf.store import queries
+from dqf.store import queries, snapshot
 from dqf.store.db import Store
 from dqf.store.ingest import ingest_run, rebuild, sync
 from dqf.store.predictions import prediction_files
@@ -85,6 +85,23 @@ def test_a_file_may_name_the_task_of_each_row(settings, store):
     counts = ask(store, "SELECT task, count(*) AS n FROM predictions WHERE variant_id = 'teacher' GROUP BY task")
     assert dict(zip(counts["task"], counts["n"], strict=True)) == {"cola": 10, "rte": 30}
     assert len(ask(store, "SELECT * FROM predictions WHERE task = 'bbc-headlines'")) == 4 * 40
+
+
+def test_a_part_scored_beside_the_task_is_a_task_of_its_own(settings, store):
+    run = write_example_run(settings.runs_dir, task="mnli", n=40)
+    result = json.loads((run / "result.json").read_text())
+    part = "predictions/mnli-mismatched/teacher.parquet"
+    (run / part).parent.mkdir()
+    pd.read_parquet(run / "predictions" / "teacher.parquet").head(25).to_parquet(run / part)
+    teacher = result["variants"][0]
+    teacher["tasks"]["mnli-mismatched"] = {**teacher["tasks"]["mnli"], "n": 25, "extra": True, "predictions": part}
+    (run / "result.json").write_text(json.dumps(result))
+    sync(store, settings)
+    counts = ask(store, "SELECT task, count(*) AS n FROM predictions WHERE variant_id = 'teacher' GROUP BY task")
+    assert dict(counts.values) == {"mnli": 40, "mnli-mismatched": 25}
+    assert set(ask(store, "SELECT task FROM predictions WHERE variant_id = 'student-ft'")["task"]) == {"mnli"}
+    tables = snapshot.take(store)
+    assert {one["run_task"] for one in tables.files[snapshot.PREDICTIONS]} == {"mnli", "mnli-mismatched"}
 
 
 def test_deleted_broken_and_foreign_files_do_not_spoil_the_others(settings, store):

@@ -209,7 +209,9 @@ def _act(done: str, action: Any, studio: Studio, view: RunView) -> None:
 
 def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
     if rows.empty:
-        components.notice("error", "The result of this run cannot be read.", "Run it again: what its stages made is kept.")
+        components.notice(
+            "error", "The result of this run cannot be read.", "Run it again: what its stages made is kept."
+        )
         return
     suspicious = _suspicious(view.run_dir)
     if suspicious:

@@ -89,11 +89,11 @@ ORDER BY ALL""",
     ),
     Example(
         "Confusion matrix of one variant",
-        """SELECT variant_id, label, prediction, count(*) AS n
+        """SELECT task, label, prediction, count(*) AS n
 FROM predictions
 WHERE run_id = (SELECT max(run_id) FROM variants) AND variant_id = 'teacher'
 GROUP BY ALL
-ORDER BY label, prediction""",
+ORDER BY task, label, prediction""",
     ),
     Example(
         "Examples that every student gets wrong",
