@@ -14,7 +14,9 @@ from dqf.ui.studio import Studio
 LEAD = (
     "Every file is loaded by the runtimes that can read it, each in a process of its own. The fastest one whose logits "
     "agree with the model in memory serves the file, a less exact one only where it is clearly faster. Median ms of "
-    "one example, in turns; a later variant of the same network and bits starts with the runtime chosen before."
+    "one example, in turns; that is prefill, as a model that classifies decodes nothing (Findings has the decoding of "
+    "language models, beside other tools). A later variant of the same network and bits starts with the runtime chosen "
+    "before."
 )
 LEGEND = "● serves the variant · ▲ its logits differ · – not timed, the table below says why · empty: not tried"
 CHOSEN, DIFFERS, NOT_TIMED = "●", "▲", "–"

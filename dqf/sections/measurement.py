@@ -1,0 +1,36 @@
+"""The section `measurement`: what is timed, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dqf.fields import setting
+
+
+@dataclass(frozen=True)
+class MeasurementConfig:
+    """How variants are measured."""
+
+    runtime: str = setting(
+        "auto",
+        "Runtime",
+        "auto measures every runtime that can load the artifact and keeps the fastest faithful one.",
+        flag="--runtime",
+        advanced=True,
+    )
+    shared_runtime: str = setting(
+        "none",
+        "Shared runtime",
+        "Also times all variants in this one runtime, such as openvino-fp32, which loads every file; none does not.",
+        flag="--shared-runtime",
+        advanced=True,
+    )
+    latency_samples: int = setting(
+        200,
+        "Latency samples",
+        "Real examples timed per variant, batch 1, in turns.",
+        minimum=5,
+        maximum=100_000,
+        flag="--latency-samples",
+        advanced=True,
+    )
