@@ -12,8 +12,6 @@ BIN := $(VENV)/bin
 EXTRAS := .venv-extras
 # For the tests that wait for nobody; those that kill processes or drive a browser follow one at a time.
 TEST_PROCESSES ?= 2
-EXTRAS_TESTS := tests/contract/test_exporters.py tests/unit/test_engines.py \
-	tests/contract/test_runtimes.py::test_onnx_runtime_agrees_with_the_model_in_memory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo app stop test test-extras lint types browser doctor audit clean
@@ -38,7 +36,7 @@ test: $(VENV)/.installed-dev lint types browser
 # In an environment of its own, as the program does without these packages; one of them needs a C compiler.
 test-extras:
 	@if $(MAKE) --no-print-directory $(EXTRAS)/.installed; then \
-		DQF_TEST_EXTRAS=1 OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest $(EXTRAS_TESTS); \
+		DQF_TEST_EXTRAS=1 OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras tests/unit tests/contract; \
 	else \
 		echo "The packages of requirements-export.txt cannot be installed here: their tests are left out."; \
 	fi

@@ -10,7 +10,7 @@ from dqf.artifacts import open_artifact
 from dqf.errors import ConfigError, UserError
 from dqf.exporting.export import RECORD, export, missing_packages, open_export
 from tests.support.exporting import PROBE, make_artifact
-from tests.support.extras import lacking
+from tests.support.extras import lacking, marks
 
 # (architecture, bits, group size, symmetric, quantizer)
 PLAIN = {kind: (kind, 16, 0, False, "rtn") for kind in ("bert", "llama")}
@@ -89,7 +89,11 @@ def need(name):
         lacking(f"{name} needs {', '.join(missing)}: pip install -r requirements-export.txt")
 
 
-@pytest.mark.parametrize(("form", "name", "options", "bound"), CASES, ids=_name)
+@pytest.mark.parametrize(
+    ("form", "name", "options", "bound"),
+    [pytest.param(*case, marks=marks(registry.get("exporter", case[1]).facts["needs"])) for case in CASES],
+    ids=_name,
+)
 def test_the_consumer_gives_the_same_logits(artifacts, tmp_path, form, name, options, bound):
     need(name)
     made = export(artifacts(form), name, tmp_path / "out", options, probe=PROBE)
@@ -208,6 +212,7 @@ def test_a_missing_package_and_a_wrong_option_are_said(artifacts, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.extras
 def test_onnx_gives_a_padded_batch_the_same_logits(artifacts, tmp_path):
     need("onnx-4bit")
     import numpy as np

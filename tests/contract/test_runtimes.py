@@ -98,6 +98,7 @@ def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     assert agreeing_runtimes(*export(source, tmp_path, *form), lambda name: not name.startswith("onnx")) >= 4
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("form", [(16, 0, False), (4, 16, False, "awq"), (3, 16, True), (2, 16, False, "gptq", 4)])
 def test_onnx_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     if importlib.util.find_spec("onnxruntime") is None:

@@ -1,8 +1,20 @@
-"""Packages that most tests do without: `make test-extras` has them, and there no test may skip for want of one."""
+"""Packages that most tests do without: `make test-extras` has them, and runs what is marked as needing one."""
 
 import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+
+PACKAGES = frozenset(
+    re.findall(r"^[\w-]+", (Path(__file__).parents[2] / "requirements-export.txt").read_text(), flags=re.MULTILINE)
+)
+
+
+def marks(needs: Iterable[str]) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test case that needs these packages."""
+    return [pytest.mark.extras] if PACKAGES & set(needs) else []
 
 
 def lacking(reason: str) -> None:

@@ -14,7 +14,7 @@ from dqf.quant.engines import refuse, token_blocks
 from dqf.quant.model import Scope, quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
-from tests.support.extras import lacking
+from tests.support.extras import lacking, marks
 
 ENGINES = [entry for entry in registry.entries("quantizer") if entry.facts.get("engine")]
 
@@ -67,7 +67,9 @@ def quantized(name, bits=4, scope=BLOCKS_ONLY):
     return model, weights, receipts
 
 
-@pytest.fixture(params=ENGINES, ids=lambda entry: entry.name)
+@pytest.fixture(
+    params=[pytest.param(one, marks=marks([one.facts["engine"]])) for one in ENGINES], ids=lambda entry: entry.name
+)
 def engine(request):
     reason = refuse(request.param, "llama", 32)
     if "not installed" in reason:
