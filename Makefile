@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := .venv-extras
-# For the tests that wait for nobody; those that kill processes or drive a browser follow one at a time.
+# For the tests that wait for nobody, the longest files first; those that kill processes or drive a browser follow one at a time.
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -29,7 +29,7 @@ doctor: $(VENV)/.installed
 	$(BIN)/python -m dqf doctor
 
 test: $(VENV)/.installed-dev lint types browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/contract tests/app tests/engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder tests/engine tests/contract tests/unit tests/app
 	$(BIN)/python -m pytest tests/jobs tests/e2e tests/slow
 	@$(MAKE) --no-print-directory test-extras
 
