@@ -72,11 +72,16 @@ def _parts(studio: Studio, view: RunView) -> dict[str, Callable[[], None]]:
 
 def _variants(studio: Studio, run_id: str) -> pd.DataFrame:
     """Return the variants of a run that ended well, also in the moment before the supervisor has taken them in."""
-    variants = studio.variants()
-    if run_id not in set(variants["run_id"]):
-        studio.take_in(run_id)
+
+    def found() -> pd.DataFrame:
         variants = studio.variants()
-    return variants[variants["run_id"] == run_id]
+        return variants[variants["run_id"] == run_id]
+
+    rows = found()
+    if rows.empty:
+        studio.take_in(run_id)
+        rows = found()
+    return rows
 
 
 def _summary_part(run_dir: Path, rendered_state: str) -> None:
