@@ -107,6 +107,6 @@ def tiny_config(root: Path, **changes: Any) -> dict[str, Any]:
         "teacher": {"model": str(root / "teacher"), "epochs": 2, "learning_rate": 3e-3, "freeze_embeddings": False},
         "student": {"model": str(root / "student"), "epochs": 2, "learning_rate": 3e-3},
         "quantization": {"group_size": 16, "calibration_samples": 32},
-        "measurement": {"latency_samples": 5, "runtime": "openvino-bf16"},
+        "measurement": {"latency_samples": 5, "runtime": "openvino-fp32"},
     }
     return merge(base, changes)
