@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := .venv-extras
-# For the tests that wait for nobody, the longest files first; those that kill processes or drive a browser follow one at a time.
+# A file's tests stay in one process; the longest files come first. The real starter models follow alone.
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -30,7 +30,8 @@ doctor: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint types browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder tests/engine tests/contract tests/unit tests/app
-	$(BIN)/python -m pytest tests/jobs tests/e2e tests/slow
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder tests/e2e/test_accessibility.py tests/e2e tests/jobs
+	$(BIN)/python -m pytest tests/slow
 	@$(MAKE) --no-print-directory test-extras
 
 # In an environment of its own, as the program does without these packages; one of them needs a C compiler.
