@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := .venv-extras
-# A file's tests stay in one process; the longest files come first. The real starter models follow alone.
+# So many files of tests at once, the longest first; the real starter models follow alone.
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
