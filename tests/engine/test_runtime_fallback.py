@@ -1,0 +1,56 @@
+"""What serves a variant when the runtime that was asked for is not faithful: a real artifact, real processes."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from dqf.config import RunConfig
+from dqf.data.load import load_task
+from dqf.errors import UserError
+from dqf.progress import SilentReporter
+from dqf.runtimes import _select
+from dqf.stages import verify
+from dqf.stages._cache import StageCache
+from dqf.stages._context import Context
+from dqf.stages.export import export_artifact
+from dqf.stages.teacher import make_teacher
+from dqf.stages.verify import choose_runtime, read_verification
+from tests.support.tiny import tiny_config
+
+TEACHER = {"variant": "teacher", "bits": 16.0, "quantizer": None}
+
+
+@pytest.fixture
+def context(settings, tiny_env, tmp_path):
+    config = RunConfig.from_dict(tiny_config(tiny_env, measurement={"runtime": "torch-bf16"}))
+    task = load_task(config, settings)
+    reporter = SilentReporter()
+    cache = StageCache(settings.cache_dir, reporter)
+    return Context(config, task, task.fingerprint(), settings, tmp_path, reporter, cache, torch.device("cpu"))
+
+
+def chosen_anew(context, export, folder):
+    """Choose with an empty stage cache."""
+    anew = dataclasses.replace(context, cache=StageCache(folder, context.reporter))
+    return read_verification(choose_runtime(anew, export, "verify:teacher"))
+
+
+def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(context, tmp_path, monkeypatch):
+    monkeypatch.setattr(_select, "_installed", lambda entry: entry.name.startswith("torch"))  # two will do
+    export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
+    asked = chosen_anew(context, export, tmp_path / "asked")
+    assert asked["chosen"] == "torch-bf16"
+    assert [row["runtime"] for row in asked["candidates"]] == ["torch-bf16"]  # nothing else was started
+
+    monkeypatch.setattr(verify, "TOLERANCE", 0.1 * asked["relative_l2_error"])  # less than BF16 rounds away
+    found = chosen_anew(context, export, tmp_path / "stricter")
+    first, *others = found["candidates"]
+    assert (first["runtime"], first["faithful"]) == ("torch-bf16", False)
+    chosen = next(row for row in others if row["runtime"] == found["chosen"])
+    assert (chosen["precision"], chosen["faithful"]) == ("FP32", True)
+
+    monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "torch-fp32")
+    monkeypatch.setattr(verify, "TOLERANCE", -1.0)
+    with pytest.raises(UserError, match="some runtime must reproduce the model's logits"):
+        chosen_anew(context, export, tmp_path / "none")
