@@ -15,6 +15,7 @@ from dqf.runtimes._select import candidates
 from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._turns import rotated, turns
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful
 
@@ -25,8 +26,6 @@ SHARED_TIMES = "latency_shared.parquet"
 THROUGHPUT = "throughput.parquet"
 WARM_UP = 50
 """Untimed examples of each variant before the first turn."""
-TURN = 20
-"""Examples that one variant answers before the next has its turn (decision 4)."""
 BATCH = 8
 FEWEST_REPEATS, SAMPLES_PER_REPEAT = 3, 33
 """Meant to add a quarter to the time of the stage at most, reckoned from single batches; one direct run added 49 %."""
@@ -131,15 +130,13 @@ def _time(
         for one in served.values():
             for i in range(min(WARM_UP, count)):
                 one.time_ms(i)
-        for begin in range(0, count, TURN):
-            turn = range(begin, min(begin + TURN, count))
-            for name in _order(names, begin // TURN):
-                times[name][turn] = [served[name].time_ms(i) for i in turn]
+        for name, turn in turns(names, count):
+            times[name][turn] = [served[name].time_ms(i) for i in turn]
             context.reporter.progress(turn.stop, count + repeats)
         measured = []
         for repeat in range(repeats):
             batch = [(repeat * BATCH + i) % count for i in range(BATCH)]
-            for name in _order(names, repeat):
+            for name in rotated(names, repeat):
                 row = {"variant_id": name, "repeat": repeat, "batch": BATCH, **served[name].time_batch(batch)}
                 measured.append(row)
             context.reporter.progress(count + repeat + 1, count + repeats)
@@ -152,9 +149,3 @@ def _time(
         frame = pd.DataFrame(measured).astype({"energy_j": float, "energy_source": "string"})
         frame.to_parquet(folder / THROUGHPUT, index=False)
     return {"latency_n": count, "variants": len(names), "throughput_n": repeats}
-
-
-def _order(names: list[str], turn: int) -> list[str]:
-    """Return names in the order of a turn: each begins as often as the others."""
-    shift = turn % max(len(names), 1)
-    return names[shift:] + names[:shift]

@@ -20,6 +20,7 @@ from dqf.runtimes._select import candidates, installed_runtimes
 from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._turns import turns
 from dqf.stages.export import ARTIFACT, REFERENCE
 
 VERSION = 7
@@ -27,7 +28,7 @@ TOLERANCE = 0.08
 """Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
 MARGIN = 0.10
 """How much faster a less exact runtime must be to be preferred; keeps the choice stable between runs."""
-TIMED_ROUNDS = 40
+TIMED_ROUNDS = 60
 TRIAL_ROUNDS = 4
 HOPELESS = 2.0
 """A candidate this many times slower than the fastest in its trial rounds is looked at no further."""
@@ -199,11 +200,10 @@ def _drop_hopeless(rows: list[dict[str, Any]], served: dict[str, Served]) -> Non
 
 
 def _time(rows: list[dict[str, Any]], served: dict[str, Served], examples: int) -> None:
-    """Time the candidates left interleaved, one example at a time."""
+    """Time the candidates left in the turns that variants are timed in."""
     times: dict[str, list[float]] = {name: [] for name in served}
-    for at in range(TIMED_ROUNDS):
-        for name, one in served.items():
-            times[name].append(one.time_ms(at % examples))
+    for name, turn in turns(list(served), TIMED_ROUNDS):
+        times[name] += [served[name].time_ms(at % examples) for at in turn]
     for row in rows:
         if row["runtime"] in times:
             row["latency_ms_p50"] = float(np.median(times[row["runtime"]]))

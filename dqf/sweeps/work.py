@@ -63,7 +63,11 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
 
 @contextmanager
 def ctrl_c_noted() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C for `_wait` to act on: raised anywhere, a library may lose it. A second one interrupts."""
+    """Note the first Ctrl-C for a loop to act on: raised anywhere, a library may lose it. A second one interrupts.
+
+    Raises:
+        KeyboardInterrupt: it came after the loop had last looked.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -78,6 +82,8 @@ def ctrl_c_noted() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+    if asked.is_set():
+        raise KeyboardInterrupt
 
 
 def count_states(sweep: Sweep) -> dict[str, int]:
