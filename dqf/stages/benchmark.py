@@ -132,7 +132,7 @@ def _time(
                 one.time_ms(i)
         for name, turn in turns(names, count):
             times[name][turn] = [served[name].time_ms(i) for i in turn]
-            context.reporter.progress(turn.stop, count + repeats)
+            context.reporter.progress(turn.start, count + repeats)  # the others' passes are still to come
         measured = []
         for repeat in range(repeats):
             batch = [(repeat * BATCH + i) % count for i in range(BATCH)]

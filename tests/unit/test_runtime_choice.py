@@ -4,7 +4,7 @@ import pytest
 
 from dqf.runtimes._select import candidates
 from dqf.stages._cache import Output
-from dqf.stages.verify import FILE, _choose, far_slower, worth_starting
+from dqf.stages.verify import FILE, TIMED_ROUNDS, _choose, _time, far_slower, worth_starting
 
 
 class Fake:
@@ -35,11 +35,29 @@ def test_what_was_far_slower_is_told_from_what_was_a_little_slower_or_failed(tmp
     rows = [row("a", "BF16", 2.0), row("b", "FP32", 5.9), row("c", "FP32", 6.1, faithful=False), failed]
     rows.append(row("e", "INT8", 0.1, faithful=False))
     rows = [{**one, "trial_ms_p50": one["latency_ms_p50"]} if "latency_ms_p50" in one else one for one in rows]
-    rows[0]["latency_ms_p50"] = (
-        2.4  # timed again, in turns and on other examples: not what the others' trials are held against
-    )
+    rows[0]["latency_ms_p50"] = 2.4  # timed later, on other examples: the others' first passes are not held against it
     (tmp_path / FILE).write_text(json.dumps({"candidates": rows}))
     assert far_slower(Output("", tmp_path, {}, "miss")) == {"c"}
+
+
+def test_candidates_are_timed_in_turns_of_twenty_and_each_begins_in_turn():
+    asked = []
+
+    class Timed:
+        def __init__(self, name, ms):
+            self.name, self.ms = name, ms
+
+        def time_ms(self, at):
+            asked.append((self.name, at))
+            return self.ms
+
+    rows = [row("a", "FP32", 9.0), row("b", "BF16", 9.0), row("gone", "FP32", 9.0)]
+    _time(rows, {"a": Timed("a", 3.0), "b": Timed("b", 2.0)}, 32)
+    assert [one["latency_ms_p50"] for one in rows] == [3.0, 2.0, 9.0]
+    order = [name for begin in range(0, TIMED_ROUNDS, 20) for name in ("ab", "ba")[begin // 20 % 2]]
+    assert [name for name, _ in asked] == [name for name in order for _ in range(20)]
+    for name in "ab":
+        assert [at for one, at in asked if one == name] == [at % 32 for at in range(TIMED_ROUNDS)]
 
 
 def test_far_slower_ones_are_not_started_but_the_preferred_and_the_last_ones_are():
