@@ -26,7 +26,8 @@ from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
 from dqf.stages._context import Context
-from dqf.stages.benchmark import time_in_one_runtime, time_variants
+from dqf.stages._fixed_lengths import read_fixed_lengths
+from dqf.stages.benchmark import Timed, time_in_one_runtime, time_variants
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import ARTIFACT, export_artifact
 from dqf.stages.quantize import Form, quantize_student
@@ -201,7 +202,11 @@ def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
     benchmark = time_variants(
         context,
         {
-            one.variant_id: (one.export.folder / ARTIFACT, read_verification(one.verification)["chosen"])
+            one.variant_id: Timed(
+                one.export.folder / ARTIFACT,
+                read_verification(one.verification)["chosen"],
+                tuple(read_fixed_lengths(one.evaluation)["lengths"]),
+            )
             for one in measured
         },
     )

@@ -30,12 +30,14 @@ folder = Path(".")  # this folder
 artifact = open_artifact(folder)  # compares the hashes
 encode = Encoder(folder / "tokenizer.json", artifact.manifest["max_length"])
 model = get("runtime", "{runtime}").target(artifact, threads=1, device="cpu")
-encoded = encode(Examples(("a text to classify",), None, np.zeros(1)))
+{lengths}encoded = encode(Examples(("a text to classify",), None, np.zeros(1)))
 logits = model.logits(encoded.batch([0], artifact.manifest["pad_id"]))
 print(logits)
 """
 
 
+FIX_LENGTHS = """model.fix_lengths({})  # texts of these padded lengths have graphs of their own, as when it was timed
+"""
 UNKNOWN = "not known to this program: see {}"
 
 
@@ -94,7 +96,10 @@ def model_card(artifact: Artifact, entry: Entry, record: Mapping[str, Any], code
 def artifact_card(artifact: Artifact, origin: Origin) -> str:
     """Return the card of a packed artifact itself, in the same form."""
     row = origin.variant()
-    code = ARTIFACT_CODE.format(runtime=row.get("runtime") or "torch-fp32")
+    lengths = (row.get("fixed_lengths") or {}).get("lengths")
+    code = ARTIFACT_CODE.format(
+        runtime=row.get("runtime") or "torch-fp32", lengths=FIX_LENGTHS.format(lengths) if lengths else ""
+    )
     record = {
         "source": {"weights_sha256": artifact.manifest["files"].get(WEIGHTS)},
         "dqf_version": (origin.result.get("environment") or {}).get("dqf_version", ""),

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dqf.artifacts import Artifact, dequantize
 from dqf.runtimes._graph import packed_nodes
 from dqf.runtimes._ov import ops, ov, replace
@@ -27,19 +30,29 @@ def to_dense(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
     stored = artifact.tensors()
     count = 0
     for name, packed, codes in packed_nodes(graph, artifact):
-        values = dequantize(name, packed, stored)
-        keep.append(values)
-        expanded = _expanded(codes)
-        targets = list(expanded.output(0).get_target_inputs())
-        replace(expanded, ops.constant(values, shared_memory=True))
-        if packed.input_scale:
-            # The dense weight holds it already.
-            for target in targets:
-                product = target.get_node()
-                product.input(0).replace_source_output(product.input_value(0).get_node().input_value(0))
+        expand_weight(codes, dequantize(name, packed, stored), packed.input_scale, keep)
         count += 1
     graph.validate_nodes_and_infer_types()
     return count
+
+
+def expand_weight(codes: Any, values: NDArray[np.float32], input_scale: bool, keep: list[Any]) -> None:
+    """Put an FP32 constant in the place of one packed weight.
+
+    Args:
+        codes: node of its codes.
+        values: FP32 (rows, columns), what the weight stands for.
+        input_scale: what meets the weight is divided by a vector first, which `values` hold already.
+        keep: receives what must outlive the graph.
+    """
+    keep.append(values)
+    expanded = _expanded(codes)
+    targets = list(expanded.output(0).get_target_inputs())
+    replace(expanded, ops.constant(values, shared_memory=True))
+    if input_scale:
+        for target in targets:
+            product = target.get_node()
+            product.input(0).replace_source_output(product.input_value(0).get_node().input_value(0))
 
 
 def _expanded(codes: Any) -> Any:

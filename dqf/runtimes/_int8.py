@@ -2,8 +2,8 @@
 
 Each packed weight, whatever its bits, is expanded to signed 8-bit integers with one step per row, and
 its layer's inputs are divided by the stored `int8_scale` and rounded to 8 bits with one fixed step.
-OpenVINO then multiplies integers. Layers without an `int8_scale` stay as they are. Where the processor
-would cut sums of two products off at 16 bits, weights take half of the range, so that no sum gets there.
+OpenVINO then multiplies integers. Layers without an `int8_scale` are expanded to floating point. Where the
+processor would cut sums of two products off at 16 bits, weights take half of the range, so that no sum gets there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dqf.artifacts import Artifact, dequantize
 from dqf.environment import int8_sums_overflow
+from dqf.runtimes._expand import expand_weight
 from dqf.runtimes._graph import packed_nodes
 from dqf.runtimes._ov import ops, ov
 
@@ -40,7 +41,11 @@ def to_int8(graph: ov.Model, artifact: Artifact, keep: list[Any]) -> int:
     for name, packed, codes in packed_nodes(graph, artifact):
         scale = stored.get(f"{name}.int8_scale")
         product = _product_of(codes)
-        if scale is None or product is None:
+        if product is None:
+            continue
+        if scale is None:
+            # Expanding its codes in every product took 110 us where an INT8 product took 26.
+            expand_weight(codes, dequantize(name, packed, stored), packed.input_scale, keep)
             continue
         source = product.input_value(0)
         if packed.input_scale:

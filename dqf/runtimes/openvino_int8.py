@@ -16,6 +16,7 @@ from dqf.runtimes._openvino import OpenVINORuntime
     devices=("cpu",),
     needs=("openvino",),
     graph=True,
+    fixes_lengths=True,
     precision="INT8",
 )
 class OpenVINOInt8(OpenVINORuntime):

@@ -34,3 +34,13 @@ class MeasurementConfig:
         flag="--latency-samples",
         advanced=True,
     )
+    fixed_length_mb: int = setting(
+        256,
+        "Memory for graphs of fixed length (MB)",
+        "A runtime may compile the commonest text lengths apart, which is faster, each with weights of its own; "
+        "0 keeps one graph for any length.",
+        minimum=0,
+        maximum=100_000,
+        flag="--fixed-length-mb",
+        advanced=True,
+    )

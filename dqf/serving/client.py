@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,18 @@ class Served:
             raise ServingEnded(f"the {self.runtime} process {cause_of_end(self._process.poll())}") from error
         return self._receive()
 
-    def encode(self, examples: Path) -> None:
-        """Give it the examples of a file that `write_examples` wrote."""
-        self.ask(do="encode", examples=str(examples))
+    def encode(self, examples: Path) -> list[int]:
+        """Give it the examples of a file that `write_examples` wrote; return how many tokens each has."""
+        tokens: list[int] = self.ask(do="encode", examples=str(examples))["tokens"]
+        return tokens
 
-    def logits(self, out: Path, rows: list[int] | None = None) -> NDArray[np.float32]:
-        """Return float32 (rows, outputs) logits; `out` is a scratch file."""
-        self.ask(do="logits", rows=rows, out=str(out))
+    def fix_lengths(self, lengths: Collection[int]) -> None:
+        """Let single rows that are padded to one of these lengths have a graph for that length."""
+        self.ask(do="fix_lengths", lengths=list(lengths))
+
+    def logits(self, out: Path, rows: list[int] | None = None, single: bool = False) -> NDArray[np.float32]:
+        """Return float32 (rows, outputs) logits, row by row if `single`; `out` is a scratch file."""
+        self.ask(do="logits", rows=rows, single=single, out=str(out))
         result: NDArray[np.float32] = np.load(out)
         out.unlink()
         return result
@@ -115,6 +121,10 @@ class Served:
     def time_ms(self, row: int) -> float:
         """Return the ms of one forward pass of one example."""
         return float(self.ask(do="time", row=row)["ms"])
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the process."""
+        return int(self.ask(do="stats")["rss_bytes"])
 
     def time_batch(self, rows: list[int]) -> dict[str, Any]:
         """Return `passes` of these rows as one batch, their `ms`, `cpu_s`, `energy_j` and `energy_source`."""

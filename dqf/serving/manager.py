@@ -185,7 +185,10 @@ class ServingManager:
 
     def _start(self, model: Model) -> Served:
         log = self._logs / "serving.log"
-        return Served(model.folder, model.runtime, self._threads, model.device, log, SilentReporter(), self._answer_s)
+        served = Served(model.folder, model.runtime, self._threads, model.device, log, SilentReporter(), self._answer_s)
+        if model.lengths:
+            served.fix_lengths(model.lengths)
+        return served
 
     def _take(self, model: Model) -> _Slot:
         """Return the model's slot, ours until it is given back; makes room for a new one."""

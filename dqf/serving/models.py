@@ -21,6 +21,7 @@ class Model:
         folder: of its artifact.
         runtime: registered name of the one it was measured in.
         device: `cpu` or `cuda`.
+        lengths: of single texts, in tokens, that had graphs of their own when it was timed.
         expected_bytes: memory that the process took which evaluated it.
         signature: name, size, time and inode of the artifact's files; differs once any was touched.
     """
@@ -29,6 +30,7 @@ class Model:
     folder: Path
     runtime: str
     device: str
+    lengths: tuple[int, ...]
     expected_bytes: int
     signature: Signature
 
@@ -53,7 +55,8 @@ def find_model(run_dir: Path, variant_id: str) -> Model:
         )
     device = str(place.result.get("environment", {}).get("device", "cpu")).split(":")[0]
     expected = int(place.row.get("peak_rss_bytes") or 0)
-    return Model(key, place.artifact, str(place.row["runtime"]), device, expected, signature)
+    lengths = tuple(place.row.get("fixed_lengths", {}).get("lengths", ()))
+    return Model(key, place.artifact, str(place.row["runtime"]), device, lengths, expected, signature)
 
 
 def _signature(folder: Path) -> Signature:

@@ -2,8 +2,9 @@
 
 Each line in is a JSON request, each line out its answer:
 
-    {"do": "encode", "examples": FILE}     texts and pairs to token ids, kept for the next requests
-    {"do": "logits", "rows": [..] | null, "out": FILE.npy}   logits of rows (all if null)
+    {"do": "encode", "examples": FILE}     texts and pairs to token ids, kept for the next requests; tokens of each
+    {"do": "fix_lengths", "lengths": [..]}   single rows padded to one of these may have a graph for that length
+    {"do": "logits", "rows": [..] | null, "single": bool, "out": FILE.npy}   logits of rows (all if null)
     {"do": "time", "row": i}               ms of one forward pass of one row, batch 1
     {"do": "batch", "rows": [..]}          passes of these rows as one batch: how many, ms, CPU seconds, energy
     {"do": "predict", "texts": [..], "pairs": [..] | null, "repeats": n}   logits of texts, with the times of this call
@@ -62,12 +63,20 @@ class Server:
         data = json.loads(Path(examples).read_text(encoding="utf-8"))
         pairs = None if data["pairs"] is None else tuple(data["pairs"])
         self._encoded = self._encoder(Examples(tuple(data["texts"]), pairs, np.zeros(len(data["texts"]))))
-        return {"rows": len(self._encoded), "tokens": self._encoded.tokens}
+        return {"rows": len(self._encoded), "tokens": [len(ids) for ids in self._encoded.ids]}
 
-    def do_logits(self, rows: list[int] | None, out: str) -> dict[str, Any]:
-        """Predict; rows of equal length share a batch, so that no padding can change a result."""
+    def do_fix_lengths(self, lengths: list[int]) -> dict[str, Any]:
+        """Let single rows of these padded lengths have graphs of their own."""
+        self._runtime.fix_lengths(lengths)
+        return {}
+
+    def do_logits(self, rows: list[int] | None, out: str, single: bool = False) -> dict[str, Any]:
+        """Predict; rows of equal length share a batch, so that no padding can change a result.
+
+        `single` predicts them one by one, as they are timed.
+        """
         wanted = list(range(len(self._encoded))) if rows is None else rows
-        np.save(out, self._logits(self._encoded, wanted))
+        np.save(out, self._logits(self._encoded, wanted, 1 if single else LARGEST_BATCH))
         return {"rows": len(wanted)}
 
     def do_predict(self, texts: list[str], pairs: list[str] | None, repeats: int) -> dict[str, Any]:
@@ -91,7 +100,7 @@ class Server:
             "repeat_ms": repeat_ms,
         }
 
-    def _logits(self, encoded: Encoded, wanted: list[int]) -> NDArray[np.float32]:
+    def _logits(self, encoded: Encoded, wanted: list[int], largest_batch: int = LARGEST_BATCH) -> NDArray[np.float32]:
         """Return float32 (wanted, outputs) logits."""
         by_length: dict[int, list[int]] = {}
         for place, row in enumerate(wanted):
@@ -99,8 +108,8 @@ class Server:
         logits: NDArray[np.float32] | None = None
         for length in sorted(by_length):
             places = by_length[length]
-            for start in range(0, len(places), LARGEST_BATCH):
-                part = places[start : start + LARGEST_BATCH]
+            for start in range(0, len(places), largest_batch):
+                part = places[start : start + largest_batch]
                 result = self._runtime.logits(encoded.batch([wanted[i] for i in part], self._pad_id))
                 if logits is None:
                     logits = np.empty((len(wanted), result.shape[1]), dtype=np.float32)
@@ -135,8 +144,8 @@ class Server:
         }
 
     def do_stats(self) -> dict[str, Any]:
-        """Return load time and peak resident memory of this process."""
-        return {"load_ms": self._load_ms, "peak_rss_bytes": peak_rss_bytes()}
+        """Return load time, and resident memory of this process now and at its peak."""
+        return {"load_ms": self._load_ms, "rss_bytes": rss_bytes(), "peak_rss_bytes": peak_rss_bytes()}
 
 
 def peak_rss_bytes() -> int:
@@ -150,6 +159,11 @@ def peak_rss_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+    return rss_bytes()
+
+
+def rss_bytes() -> int:
+    """Return this process's resident memory."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dqf.stages._turns import rotated, turns
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful
 
-VERSION = 3
+VERSION = 4
 VERSION_SHARED = 2
 TIMES = "latency.parquet"
 SHARED_TIMES = "latency_shared.parquet"
@@ -31,7 +32,16 @@ FEWEST_REPEATS, SAMPLES_PER_REPEAT = 3, 33
 """Meant to add a quarter to the time of the stage at most, reckoned from single batches; one direct run added 49 %."""
 
 
-def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) -> Output:
+@dataclass(frozen=True)
+class Timed:
+    """What is timed of a variant: its artifact's folder, the runtime, and which lengths have graphs of their own."""
+
+    artifact: Path
+    runtime: str
+    lengths: tuple[int, ...] = ()
+
+
+def time_variants(context: Context, variants: Mapping[str, Timed]) -> Output:
     """Return a folder with `latency.parquet` and `throughput.parquet`.
 
     The first has one row per example and one column of ms per variant, the second one row per variant and
@@ -40,12 +50,12 @@ def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) ->
 
     Args:
         context: of the run.
-        variants: artifact folder and runtime by variant id.
+        variants: what to time, by variant id.
     """
     facts = {
         "run": context.run_dir.name,
         "samples": context.config.measurement.latency_samples,
-        "variants": {k: list(map(str, v)) for k, v in variants.items()},
+        "variants": {k: [str(v.artifact), v.runtime, *v.lengths] for k, v in variants.items()},
     }
     return context.cache.run(
         "benchmark", version=VERSION, config=facts, inputs=(), work=lambda folder: _time(context, variants, folder)
@@ -55,7 +65,8 @@ def time_variants(context: Context, variants: Mapping[str, tuple[Path, str]]) ->
 def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Output:
     """Return a folder with `latency.parquet` of the variants that `measurement.shared_runtime` serves faithfully.
 
-    Those that it cannot load, or whose logits do not agree there, are left out and told about: their times
+    One graph serves any length there: which lengths have their own would depend on how much memory weights take.
+    Those variants that it cannot load, or whose logits do not agree there, are left out and told about: their times
     would be those of another function.
 
     Args:
@@ -69,7 +80,7 @@ def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Outp
         for at, (name, export) in enumerate(exports.items()):
             context.reporter.progress(at, len(exports))
             if _serves(context, export, runtime, folder):
-                faithful[name] = (export.folder / ARTIFACT, runtime)
+                faithful[name] = Timed(export.folder / ARTIFACT, runtime)
             else:
                 context.reporter.message(f"{runtime} does not serve {name} faithfully: not timed there.")
         return _time(context, faithful, folder, batches=False)
@@ -103,9 +114,7 @@ def _serves(context: Context, export: Output, runtime: str, folder: Path) -> boo
     return bool(faithful(reference, logits, context.task.kind == REGRESSION)["faithful"])
 
 
-def _time(
-    context: Context, variants: Mapping[str, tuple[Path, str]], folder: Path, batches: bool = True
-) -> dict[str, Any]:
+def _time(context: Context, variants: Mapping[str, Timed], folder: Path, batches: bool = True) -> dict[str, Any]:
     """Write `latency.parquet`, and `throughput.parquet` where asked for; return metrics.
 
     Every variant has a process of its own; the same twenty examples go through all of them, in an order that
@@ -122,14 +131,21 @@ def _time(
     served: dict[str, Served] = {}
     times = {name: np.zeros(count) for name in names}
     try:
-        for name, (artifact, runtime) in variants.items():
+        for name, one in variants.items():
             served[name] = Served(
-                artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
+                one.artifact,
+                one.runtime,
+                context.threads,
+                context.device.type,
+                folder / "serving.log",
+                context.reporter,
             )
             served[name].encode(folder / "examples.json")
-        for one in served.values():
+            if one.lengths:
+                served[name].fix_lengths(one.lengths)
+        for process in served.values():
             for i in range(min(WARM_UP, count)):
-                one.time_ms(i)
+                process.time_ms(i)
         for name, turn in turns(names, count):
             times[name][turn] = [served[name].time_ms(i) for i in turn]
             context.reporter.progress(turn.start, count + repeats)  # the others' passes are still to come
@@ -141,8 +157,8 @@ def _time(
                 measured.append(row)
             context.reporter.progress(count + repeat + 1, count + repeats)
     finally:
-        for one in served.values():
-            one.close()
+        for process in served.values():
+            process.close()
     (folder / "examples.json").unlink()
     pd.DataFrame({"row": rows, **times}).to_parquet(folder / TIMES, index=False)
     if batches:

@@ -14,10 +14,11 @@ from dqf.data.tasks import REGRESSION, Examples
 from dqf.serving.client import Served, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful, read_verification
 
-VERSION = 1
+VERSION = 2
 PREDICTIONS = "predictions.parquet"
 CHUNK_ROWS = 512
 
@@ -25,22 +26,24 @@ CHUNK_ROWS = 512
 def evaluate_artifact(context: Context, export: Output, verification: Output, stage: str) -> Output:
     """Return a folder with `predictions.parquet` (idx, label, prediction, logits); each extra part has a file too.
 
-    The process loads the artifact by the chosen runtime alone, so its peak memory is what serving
-    this variant takes. `verified` in the metrics says that its logits agreed once more.
+    The process loads the artifact by the chosen runtime alone, so its peak memory is what serving this variant takes,
+    graphs of fixed length that it is timed with (`fixed_lengths.json`) included. `verified` in the metrics says that
+    its logits agreed once more.
     """
     runtime = read_verification(verification)["chosen"]
 
     def work(folder: Path) -> dict[str, Any]:
-        artifact = export.folder / ARTIFACT
-        open_artifact(artifact)
+        artifact = open_artifact(export.folder / ARTIFACT)
         reference = np.load(export.folder / REFERENCE)
         with Served(
-            artifact, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
+            artifact.folder, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
         ) as served:
-            logits = _predict(context, served, context.task.evaluation, folder / PREDICTIONS)
-            stats = served.ask(do="stats")
             for name, part in context.task.extra.items():
                 _predict(context, served, part, folder / extra_predictions(name))
+            tokens, logits = _predict(context, served, context.task.evaluation, folder / PREDICTIONS)
+            stats = served.ask(do="stats")
+            if fit_lengths(context, served, artifact, tokens, reference, folder):
+                stats = served.ask(do="stats")
         checked = faithful(reference, logits[: len(reference)], context.task.kind == REGRESSION)
         return {
             "load_ms": stats["load_ms"],
@@ -50,7 +53,12 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
             "argmax_agreement": checked["argmax_agreement"],
         }
 
-    facts = {"runtime": runtime, **context.data_facts(), **context.numerics()}
+    facts = {
+        "runtime": runtime,
+        "fixed_length_mb": context.config.measurement.fixed_length_mb,
+        **context.data_facts(),
+        **context.numerics(),
+    }
     if context.task.extra:
         facts["extra"] = context.task.extra_fingerprints()
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(export, verification), work=work)
@@ -61,11 +69,11 @@ def extra_predictions(name: str) -> str:
     return f"predictions-{name}.parquet"
 
 
-def _predict(context: Context, served: Served, examples: Examples, out: Path) -> NDArray[np.float32]:
-    """Write the predictions of examples and return their logits."""
+def _predict(context: Context, served: Served, examples: Examples, out: Path) -> tuple[list[int], NDArray[np.float32]]:
+    """Write the predictions of examples; return how many tokens each has, and the logits."""
     texts = out.with_suffix(".json")
     write_examples(examples, texts)
-    served.encode(texts)
+    tokens = served.encode(texts)
     texts.unlink()
     parts = []
     for start in range(0, len(examples), CHUNK_ROWS):
@@ -83,4 +91,4 @@ def _predict(context: Context, served: Served, examples: Examples, out: Path) ->
         }
     )
     frame.to_parquet(out, index=False)
-    return logits
+    return tokens, logits

@@ -23,6 +23,7 @@ from dqf.evaluate.throughput import throughput_figures
 from dqf.jobs.protocol import write_json
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.benchmark import SHARED_TIMES, THROUGHPUT, TIMES
 from dqf.stages.evaluate import PREDICTIONS, extra_predictions
 from dqf.stages.export import ARTIFACT
@@ -145,6 +146,7 @@ def _variant(
         "scale_bits": artifact.scale_bits,
         "runtime": verification["chosen"],
         "runtime_candidates": verification["candidates"],
+        "fixed_lengths": read_fixed_lengths(one.evaluation),
         "params": artifact.manifest["params"],
         "size_bytes": artifact.size_bytes,
         "size_bytes_expected": artifact.manifest["size_bytes_expected"],

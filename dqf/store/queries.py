@@ -16,6 +16,7 @@ from dqf.errors import UserError
 from dqf.store.db import Store
 from dqf.store.predictions import inside
 
+FIXED_LENGTH_FIGURES = ("mb_each", "any_length_ms_p50", "fixed_length_ms_p50")
 CANDIDATE_FIGURES = ("latency_ms_p50", "relative_l2_error", "argmax_agreement")
 
 
@@ -37,15 +38,16 @@ def variants(store: Store) -> pd.DataFrame:
     """Return one row per run and variant, newest run first, variants in the result's order.
 
     Columns: run_id, variant_id, every scalar of the result schema (`verification` as
-    verification_relative_l2_error, _argmax_agreement, _tolerance, _n; the candidates are left to SQL), and
-    of the run: created, teacher, student, quantizer_config (what the config asked for), seed,
+    verification_relative_l2_error, _argmax_agreement, _tolerance, _n; candidates and fixed lengths are left to SQL),
+    and of the run: created, teacher, student, quantizer_config (what the config asked for), seed,
     reference, run_dir, hardware (CPU), threads, baseline_runtime; of the first task: task, metric,
     n, tasks_n (how many tasks, without extra parts), score_ci95_low, score_ci95_high (both empty if there are several
     tasks, as the score is their average then).
     """
     return _frame(
         store,
-        """SELECT variants.* EXCLUDE (position, runtime_candidates_json, first_task, first_metric, first_n),
+        """SELECT variants.* EXCLUDE (position, runtime_candidates_json, fixed_lengths_json, first_task, first_metric,
+                                     first_n),
                   runs.created, runs.teacher, runs.student, runs.quantizer AS quantizer_config, runs.seed,
                   runs.reference, runs.run_dir, runs.hardware, runs.threads, runs.baseline_runtime,
                   coalesce(first_task, runs.task) AS task, first_metric AS metric, first_n AS n
@@ -141,4 +143,29 @@ def _frame(store: Store, sql: str, values: list[Any] | None = None) -> pd.DataFr
     """
     with store.cursor() as cursor:
         frame: pd.DataFrame = cursor.sql(sql, params=values or []).to_arrow_table().to_pandas()
+    return frame
+
+
+def fixed_lengths(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the variants of a run for which a graph of one fixed length was tried, in order.
+
+    Columns: variant_id, lengths (list of tokens, empty if such graphs were not kept), mb_each, any_length_ms_p50 and
+    fixed_length_ms_p50 (NaN if they were not timed).
+    """
+    variants = _frame(
+        store, "SELECT variant_id, fixed_lengths_json FROM variants WHERE run_id = ? ORDER BY position", [run_id]
+    )
+    found = [(one["variant_id"], json.loads(one["fixed_lengths_json"] or "{}")) for one in variants.to_dict("records")]
+    rows = [
+        {
+            "variant_id": variant_id,
+            "lengths": [length for length in tried.get("lengths") or () if isinstance(length, int)],
+            **{name: tried.get(name) for name in FIXED_LENGTH_FIGURES},
+        }
+        for variant_id, tried in found
+        if tried.get("mb_each") is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["variant_id", "lengths", *FIXED_LENGTH_FIGURES])
+    for name in FIXED_LENGTH_FIGURES:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame

@@ -135,6 +135,7 @@ def variant_rows(run_id: str, result: Mapping[str, Any]) -> tuple[list[dict[str,
             }
         )
         row["runtime_candidates_json"] = json.dumps(_list(variant.get("runtime_candidates")))
+        row["fixed_lengths_json"] = json.dumps(_part(variant, "fixed_lengths"))
         own = [
             {
                 **key,

@@ -17,7 +17,7 @@ def run(settings):
 def test_every_candidate_of_every_variant_is_shown(open_page, run):
     app = open_page("runs", run=run.name, part="Runtimes")
     assert not app.exception
-    wide, each = (element.value for element in app.dataframe if "Variant" in element.value)
+    wide, each, fixed = (element.value for element in app.dataframe if "Variant" in element.value)
     result = json.loads((run / "result.json").read_text())
     assert len(wide) == len(result["variants"])
     assert len(each) == sum(len(one["runtime_candidates"]) for one in result["variants"])
@@ -25,6 +25,11 @@ def test_every_candidate_of_every_variant_is_shown(open_page, run):
         assert row[variant["runtime"]] == f"● {variant['runtime_candidates'][0]['latency_ms_p50']:.2f}"
         assert row["openvino-w8a8"] == "▲ 1.00"
         assert row["torch-packed"] == "–"
+    quantized = [one for one in result["variants"] if one["fixed_lengths"]["lengths"]]
+    assert 0 < len(quantized) < len(result["variants"])
+    assert fixed["Tokens"].tolist() == ["8, 16, 24"] * len(quantized)
+    assert fixed["Fixed (ms)"].tolist() == [one["fixed_lengths"]["fixed_length_ms_p50"] for one in quantized]
+    assert fixed["Times as fast"].tolist() == pytest.approx([1.25] * len(quantized), rel=1e-2)
     assert (each[each["Runtime"] == "torch-packed"]["Left out because"].str.contains("far slower")).all()
 
 
@@ -33,6 +38,7 @@ def test_a_run_without_timings_says_so(open_page, run):
     result = json.loads(path.read_text())
     for one in result["variants"]:
         one["runtime_candidates"] = []
+        del one["fixed_lengths"]  # as runs recorded before
     path.write_text(json.dumps(result))
     app = open_page("runs", run=run.name, part="Runtimes")
     assert not app.exception

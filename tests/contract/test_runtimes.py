@@ -25,6 +25,7 @@ from dqf.quant.work import Method
 from dqf.runtimes._expand import to_dense
 from dqf.runtimes._graph import read_graph
 from dqf.runtimes._int8 import to_int8
+from dqf.runtimes._lengths import padded_length
 from dqf.runtimes._select import candidates
 from dqf.settings import load_settings
 from dqf.stages.export import complete_artifact
@@ -96,6 +97,33 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form)))
 def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
     assert agreeing_runtimes(*export(source, tmp_path, *form), lambda name: not name.startswith("onnx")) >= 4
+
+
+@pytest.mark.parametrize("form", [(16, 0, False), (4, 16, False, "gptq", 4), (3, 16, True, "awq")])
+def test_graphs_of_fixed_length_agree_with_the_graph_for_any(source, form, tmp_path):
+    artifact, encoded, reference = export(source, tmp_path, *form)
+    pad_id = artifact.manifest["pad_id"]
+    lengths = [padded_length(len(ids)) for ids in encoded.ids]
+    assert len(set(lengths)) > 1
+    assert any(len(ids) < length for ids, length in zip(encoded.ids, lengths, strict=True))
+    for entry in candidates(artifact, "cpu", "auto"):
+        if not entry.facts.get("fixes_lengths"):
+            continue
+        runtime = entry.target(artifact, 2, "cpu")
+
+        def rows(runtime=runtime):
+            return np.concatenate([runtime.logits(encoded.batch([i], pad_id)) for i in range(len(encoded))])
+
+        for allowed in ((), set(lengths), {lengths[0]}, set(lengths)):
+            runtime.fix_lengths(allowed)
+            logits = rows()
+            assert np.linalg.norm(logits - reference) < 0.08 * np.linalg.norm(reference), (entry.name, allowed)
+            batched = runtime.logits(encoded.batch(list(range(len(encoded))), pad_id))
+            assert np.linalg.norm(batched - reference) < 0.08 * np.linalg.norm(reference), (entry.name, allowed)
+        assert set(runtime._fixed) == set(lengths)
+        runtime._inputs = ["input_ids"]
+        with pytest.raises(ValueError, match="attention_mask"):
+            runtime.fix_lengths({8})
 
 
 @pytest.mark.extras

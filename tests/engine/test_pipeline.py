@@ -43,6 +43,10 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
         assert (row["energy_watts_per_core"] is None) == (row["energy_source"] == "rapl")
         chosen = next(one for one in row["runtime_candidates"] if one["runtime"] == row["runtime"])
         assert chosen["faithful"]
+        fixed = row["fixed_lengths"]
+        assert fixed["mb_each"] > 0
+        assert fixed["relative_l2_error"] < 0.08
+        assert set(fixed["lengths"]) <= {8, 16, 24, 32}
     batches = pd.read_parquet(run_dir / "throughput.parquet")
     assert (batches.groupby("variant_id").size() == 3).all()
     assert batches["variant_id"].head(10).tolist() == [
@@ -169,7 +173,8 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(setting
 
 
 def test_all_variants_in_one_runtime(settings, tiny_env):
-    run_dir, result = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-fp32"})
+    measurement = {"shared_runtime": "openvino-fp32", "fixed_length_mb": 0}
+    run_dir, result = launch(settings, tiny_env, measurement=measurement)
     shared = pd.read_parquet(run_dir / "latency_shared.parquet")
     assert set(shared.columns) == {"row", *(row["variant_id"] for row in result["variants"])}
     for row in result["variants"]:
@@ -177,6 +182,7 @@ def test_all_variants_in_one_runtime(settings, tiny_env):
         assert row["shared"]["latency_ms_p50"] == pytest.approx(shared[row["variant_id"]].median())
     assert result["variants"][0]["shared"]["speedup"] == 1
     assert caches(result)["benchmark-shared"] == "miss"
+    assert all(row["fixed_lengths"] == {"lengths": []} for row in result["variants"]), "none were allowed"
     # OpenVINO 2026 divides by zero with one thread on AMX (Llama, BF16).
     two = dataclasses.replace(settings, threads=2)
     other_dir, other = launch(two, tiny_env, measurement={"shared_runtime": "openvino-bf16"})

@@ -321,6 +321,15 @@ def _variant(
             },
             {"runtime": "torch-packed", "faithful": False, "error": "not started: far slower for another variant"},
         ],
+        "fixed_lengths": {
+            "lengths": [8, 16, 24],
+            "mb_each": 30.0,
+            "relative_l2_error": 0.01,
+            "any_length_ms_p50": round(sketch.latency_ms * 1.25, 3),
+            "fixed_length_ms_p50": round(sketch.latency_ms, 3),
+        }
+        if quantized
+        else {"lengths": []},
         "params": sketch.params,
         "size_bytes": sketch.weight_bytes + 12_345,
         "size_bytes_expected": sketch.weight_bytes,

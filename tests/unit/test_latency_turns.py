@@ -47,7 +47,7 @@ def context(samples):
 
 
 def test_each_variant_answers_the_same_twenty_before_the_next_and_each_begins_in_turn(asked, tmp_path):
-    benchmark._time(context(50), {name: (name, "runtime") for name in NAMES}, tmp_path, batches=False)
+    benchmark._time(context(50), {name: benchmark.Timed(name, "runtime") for name in NAMES}, tmp_path, batches=False)
     assert [name for name, what in asked if what == "close"] == list(NAMES)
     timed = [one for one in asked if one[1] not in ("encode", "close")]
     warm_up = 50 * len(NAMES)

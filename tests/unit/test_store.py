@@ -82,7 +82,7 @@ def test_variants_have_every_scalar_of_the_schema(settings, store):
     sync(store, settings)
     frame = queries.variants(store)
     result = protocol.read_json(run_dir / "result.json")
-    nested = {"runtime_candidates", "tasks", "verification"}
+    nested = {"runtime_candidates", "fixed_lengths", "tasks", "verification"}
     for variant in result["variants"]:
         row = frame[frame.variant_id == variant["variant_id"]].iloc[0]
         for name in variant.keys() - nested:

@@ -18,6 +18,11 @@ LEAD = (
     "language models, beside other tools). A later variant of the same network and bits starts with the runtime chosen "
     "before."
 )
+FIXED_LEAD = (
+    "Beside its graph for texts of any length, a runtime may compile graphs for single texts of the commonest lengths, "
+    "to which shorter ones are padded. They are faster, and each takes memory of its own: as many are made as the "
+    "launch's memory for them allows, so small models have more. A variant that is not named has none."
+)
 LEGEND = "● serves the variant · ▲ its logits differ · – not timed, the table below says why · empty: not tried"
 CHOSEN, DIFFERS, NOT_TIMED = "●", "▲", "–"
 OUTCOMES = {"chosen": "● chosen", "slower": "slower", "differs": "▲ logits differ", "untried": "– not timed"}
@@ -69,6 +74,48 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
             on_click="ignore",
             key=f"runtimes_csv_{run_id}",
         )
+    _show_fixed_lengths(queries.fixed_lengths(studio.store, run_id), names, run_id)
+
+
+def _show_fixed_lengths(found: pd.DataFrame, names: dict[str, str], run_id: str) -> None:
+    """Render which text lengths have graphs of their own, and what that gained."""
+    if found.empty:
+        return
+    table = fixed_lengths(found, names)
+    with st.expander("Graphs of fixed length", icon=":material/straighten:"):
+        st.caption(FIXED_LEAD)
+        st.dataframe(
+            table,
+            hide_index=True,
+            column_config={
+                "Variant": st.column_config.TextColumn(pinned=True, width=190),
+                "Each (MB)": st.column_config.NumberColumn(format="%.0f"),
+                **{name: st.column_config.NumberColumn(format="%.2f") for name in ("Any length (ms)", "Fixed (ms)")},
+                "Times as fast": st.column_config.NumberColumn(format="%.2f"),
+            },
+            key=f"fixed_lengths_{run_id}",
+            height=components.table_height(len(table)),
+            alt="Text lengths that have graphs of their own by variant, their memory, median ms with and without them",
+        )
+
+
+def fixed_lengths(found: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Return a row per variant as people read it.
+
+    Args:
+        found: `dqf.store.queries.fixed_lengths`.
+        names: title by variant id.
+    """
+    return pd.DataFrame(
+        {
+            "Variant": [names.get(one, one) for one in found["variant_id"]],
+            "Tokens": [", ".join(map(str, one)) or "none kept" for one in found["lengths"]],
+            "Each (MB)": found["mb_each"],
+            "Any length (ms)": found["any_length_ms_p50"],
+            "Fixed (ms)": found["fixed_length_ms_p50"],
+            "Times as fast": found["any_length_ms_p50"] / found["fixed_length_ms_p50"],
+        }
+    )
 
 
 def matrix(found: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:

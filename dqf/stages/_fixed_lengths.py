@@ -1,0 +1,99 @@
+"""Which lengths of single rows get a graph of their own, within the memory that is allowed for them (decision 31)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dqf import registry
+from dqf.artifacts import Artifact
+from dqf.data.tasks import REGRESSION
+from dqf.runtimes._lengths import padded_length
+from dqf.runtimes._openvino import MASK
+from dqf.serving.client import Served, ServingError
+from dqf.stages._cache import Output
+from dqf.stages._context import Context
+from dqf.stages._turns import turns
+from dqf.stages.verify import TIMED_ROUNDS, faithful
+
+FILE = "fixed_lengths.json"
+ANY, FIXED = "any_length", "fixed_length"
+
+
+def fit_lengths(
+    context: Context, served: Served, artifact: Artifact, tokens: list[int], reference: NDArray[Any], folder: Path
+) -> list[int]:
+    """Choose the lengths, write them to `fixed_lengths.json`, and leave the process with them.
+
+    The commonest lengths are taken first, as many as the memory of the first one lets fit. They are kept if rows passed
+    one by one are faithful too and faster than in the graph for any length.
+
+    Args:
+        context: of the run.
+        served: the process of the chosen runtime, its examples encoded.
+        artifact: that it serves.
+        tokens: of each example.
+        reference: logits of the model in memory for the first examples.
+        folder: receives the file.
+
+    The file holds `lengths`, and, where a graph was made, `mb_each`, `relative_l2_error`, `any_length_ms_p50` and
+    `fixed_length_ms_p50`; if the process failed over it, `error`: then there are none, and the process has ended.
+
+    Returns:
+        The lengths; none if graphs of fixed length are not possible, not allowed, not faithful or not faster.
+    """
+    found: dict[str, Any] = {"lengths": []}
+    allowed = context.config.measurement.fixed_length_mb * 1_000_000
+    # Each graph holds the weights at least.
+    if _possible(served.runtime, artifact) and artifact.size_bytes <= allowed:
+        try:
+            found |= _fit(context, served, tokens, reference, folder, allowed)
+            served.fix_lengths(found["lengths"])
+        except ServingError as error:
+            found = {"lengths": [], "error": str(error)}
+    (folder / FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return list(found["lengths"])
+
+
+def read_fixed_lengths(evaluation: Output) -> dict[str, Any]:
+    """Return the content of `fixed_lengths.json`."""
+    data: dict[str, Any] = json.loads((evaluation.folder / FILE).read_text(encoding="utf-8"))
+    return data
+
+
+def _possible(runtime: str, artifact: Artifact) -> bool:
+    """Tell whether the runtime makes such graphs, and padding cannot change what the network answers."""
+    return bool(registry.get("runtime", runtime).facts.get("fixes_lengths")) and MASK in artifact.manifest["inputs"]
+
+
+def _fit(
+    context: Context, served: Served, tokens: list[int], reference: NDArray[Any], folder: Path, allowed: int
+) -> dict[str, Any]:
+    padded = [padded_length(count) for count in tokens]
+    commonest = [length for length, _ in Counter(padded).most_common()]
+    before = served.rss_bytes()
+    served.fix_lengths(commonest[:1])
+    served.time_ms(padded.index(commonest[0]))  # compiles it
+    each = max(served.rss_bytes() - before, 1)
+    lengths = sorted(commonest[: allowed // each])
+    found: dict[str, Any] = {"lengths": [], "mb_each": each / 1e6}
+    if not lengths:
+        return found
+    served.fix_lengths(lengths)
+    checked = list(range(len(reference)))
+    logits = served.logits(folder / "single.npy", checked, single=True)
+    agreed = faithful(reference, logits, context.task.kind == REGRESSION)
+    found["relative_l2_error"] = agreed["relative_l2_error"]
+    times: dict[str, list[float]] = {ANY: [], FIXED: []}
+    for name, turn in turns([ANY, FIXED], TIMED_ROUNDS):
+        served.fix_lengths(lengths if name == FIXED else ())
+        times[name] += [served.time_ms(at % len(tokens)) for at in turn]
+    found |= {f"{name}_ms_p50": float(np.median(ms)) for name, ms in times.items()}
+    if agreed["faithful"] and found[f"{FIXED}_ms_p50"] < found[f"{ANY}_ms_p50"]:
+        found["lengths"] = lengths
+    return found

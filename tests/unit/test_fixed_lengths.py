@@ -1,0 +1,114 @@
+"""Which lengths of single rows get graphs of their own."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dqf.data.tasks import CLASSIFICATION
+from dqf.runtimes._lengths import padded_length
+from dqf.serving.client import ServingEnded
+from dqf.stages import _fixed_lengths
+from dqf.stages._fixed_lengths import fit_lengths
+
+TOKENS = [5] * 3 + [12, 12, 16, 9, 10] + [30] * 2
+"""Padded: 8 three times, 16 five times, 32 twice."""
+REFERENCE = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0], [0.0, 3.0]], dtype=np.float32)
+
+
+class FakeServed:
+    """Answers as a serving process does whose graphs take 10 MB each."""
+
+    def __init__(self, runtime="openvino-fp32", fixed_ms=1.0, error=0.0):
+        self.runtime, self._fixed_ms, self._error = runtime, fixed_ms, error
+        self.lengths, self._made = (), set()
+
+    def fix_lengths(self, lengths):
+        self.lengths = tuple(lengths)
+
+    def rss_bytes(self):
+        return 100_000_000 + 10_000_000 * len(self._made)
+
+    def time_ms(self, row):
+        length = padded_length(TOKENS[row])
+        if length not in self.lengths:
+            return 2.0
+        self._made.add(length)
+        return self._fixed_ms
+
+    def logits(self, out, rows, single):
+        assert single
+        return REFERENCE[rows] + np.float32(self._error)
+
+
+def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask")):
+    context = SimpleNamespace(
+        config=SimpleNamespace(measurement=SimpleNamespace(fixed_length_mb=allowed_mb)),
+        task=SimpleNamespace(kind=CLASSIFICATION),
+    )
+    artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs)})
+    lengths = fit_lengths(context, served, artifact, TOKENS, REFERENCE, tmp_path)
+    found = json.loads((tmp_path / _fixed_lengths.FILE).read_text())
+    assert found["lengths"] == lengths
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 80), (128, 128), (129, 160), (257, 320), (512, 512)]
+)
+def test_lengths_are_padded_in_steps_that_grow(tokens, length):
+    assert padded_length(tokens) == length
+
+
+def test_padding_is_never_a_quarter_of_what_is_computed_above_the_finest_step():
+    for tokens in range(33, 2048):
+        assert 0 <= padded_length(tokens) - tokens < 0.25 * tokens
+
+
+@pytest.mark.parametrize(
+    ("allowed_mb", "lengths", "ms_p50"), [(10, [16], 1.5), (25, [8, 16], 1.0), (256, [8, 16, 32], 1.0)]
+)
+def test_the_commonest_lengths_that_fit_are_taken(tmp_path, allowed_mb, lengths, ms_p50):
+    served = FakeServed()
+    found = fit(served, tmp_path, allowed_mb)
+    assert found["lengths"] == lengths
+    assert served.lengths == tuple(lengths)
+    assert found["mb_each"] == 10.0
+    assert (found["any_length_ms_p50"], found["fixed_length_ms_p50"]) == (2.0, ms_p50)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"allowed_mb": 0},
+        {"allowed_mb": 256, "size_bytes": 269_000_000},
+        {"allowed_mb": 256, "inputs": ("input_ids",)},
+        {"allowed_mb": 256, "served": FakeServed("torch-fp32")},
+    ],
+    ids=["not allowed", "weights alone are too large", "no attention mask", "a runtime that has none"],
+)
+def test_none_is_made(tmp_path, case):
+    served = case.pop("served", None) or FakeServed()
+    assert fit(served, tmp_path, **case) == {"lengths": []}
+    assert served.lengths == ()
+
+
+@pytest.mark.parametrize(
+    ("served", "allowed_mb"),
+    [(FakeServed(fixed_ms=2.5), 256), (FakeServed(error=1.0), 256), (FakeServed(), 9)],
+    ids=["slower", "other logits", "one does not fit"],
+)
+def test_none_is_kept(tmp_path, served, allowed_mb):
+    found = fit(served, tmp_path, allowed_mb)
+    assert found["lengths"] == []
+    assert found["mb_each"] == 10.0
+    assert served.lengths == ()
+
+
+def test_a_process_that_fails_over_it_costs_the_graphs_alone(tmp_path):
+    class Failing(FakeServed):
+        def time_ms(self, row):
+            raise ServingEnded("the openvino-fp32 process was killed")
+
+    assert fit(Failing(), tmp_path, 256) == {"lengths": [], "error": "the openvino-fp32 process was killed"}
