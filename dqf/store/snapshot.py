@@ -61,6 +61,7 @@ MEANINGS = {
     "error": "why it failed, one sentence",
     "extra": "scored beside the task, no part of the score",
     "finished": "UTC",
+    "fixed_lengths": "how many text lengths had graphs of their own",
     "fixed_lengths_json": "text lengths with graphs of their own, and their gain",
     "group_size": "weights that share a scale; 0 is a whole row",
     "hardware": "name of the CPU or GPU",

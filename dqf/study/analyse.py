@@ -161,6 +161,20 @@ def _scale_bits(variants: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+def _fixed_lengths(variants: pd.DataFrame) -> str:
+    """Return what to say of graphs of fixed length; empty where no variant had any."""
+    if "fixed_lengths" not in variants or not variants["fixed_lengths"].fillna(0).any():
+        return ""
+    most = variants.groupby(variants["variant"] == TEACHER)["fixed_lengths"].max()
+    told = [f"up to {int(count)} of {'the teacher' if teacher else 'a student'}" for teacher, count in most.items()]
+    earlier = sorted(set(variants.loc[variants["fixed_lengths"].isna(), "task"]))
+    return (
+        "Single texts of the commonest lengths had graphs of their own, as many as the memory allowed for them held: "
+        f"{' and '.join(told)}; the shared runtime had none."
+        + (f" Runs from before there were any: {', '.join(earlier)}." if earlier else "")
+    )
+
+
 def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame) -> list[str]:
     """Return what a reader must know before quoting a figure."""
     notes = [f"{task}: {facts['note']}" for task, facts in study["tasks"].items() if facts["note"]]
@@ -184,6 +198,9 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
     if len(scale_bits) > 1:
         told = "; ".join(f"{what} on {', '.join(tasks)}" for what, tasks in scale_bits.items())
         notes.append(f"Groups of quantized weights have scales of different kinds: {told}.")
+    fixed_lengths = _fixed_lengths(variants)
+    if fixed_lengths:
+        notes.append(fixed_lengths)
     unverified = variants[~variants["verified"].astype(bool)]
     if len(unverified):
         named = ", ".join(sorted({f"{row.variant_id} ({row.task})" for row in unverified.itertuples()}))

@@ -162,6 +162,7 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "metric": metric,
                 **{name: variant[name] for name in _COPIED},
                 **{name: variant.get(name) for name in _COPIED_IF_THERE},
+                "fixed_lengths": _fixed_lengths(variant),
                 "shared_runtime": shared["runtime"] if shared else None,
                 "relative_l2_error": variant["verification"]["relative_l2_error"],
                 "argmax_agreement": variant["verification"]["argmax_agreement"],
@@ -171,6 +172,12 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _fixed_lengths(variant: Mapping[str, Any]) -> int | None:
+    """Return how many text lengths had graphs of their own; None where it was measured before there were any."""
+    found = variant.get("fixed_lengths")
+    return None if found is None else len(found["lengths"])
 
 
 def _training(result: Mapping[str, Any], variant: str) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import numpy as np
 import psutil
 import pytest
 
+from dqf.artifacts import open_artifact
 from dqf.errors import UserError
+from dqf.exporting.card import Origin, artifact_card
 from dqf.serving.manager import ServingManager
 from dqf.serving.models import find_model
 from dqf.settings import Settings
@@ -57,7 +60,6 @@ def wait_until(true, seconds=20.0):
 
 
 def test_answers_are_those_of_the_artifact_and_the_process_is_kept(run_dir, manager):
-    from dqf.artifacts import open_artifact
     from dqf.data.encode import Encoder
     from dqf.data.tasks import Examples
     from dqf.registry import get
@@ -78,6 +80,34 @@ def test_answers_are_those_of_the_artifact_and_the_process_is_kept(run_dir, mana
     assert second.load_s == 0
     assert manager.pids() == {model.key: pid}
     np.testing.assert_array_equal(first.logits, second.logits)
+
+
+def test_a_single_text_has_a_graph_of_its_length_where_the_variant_was_timed_with_one(run_dir, manager):
+    timed = find_model(run_dir, "student-dqf-gptq-4bit")
+    assert timed.lengths == (8, 16, 24)
+    without = dataclasses.replace(timed, key=f"{timed.key} again", lengths=())
+    for text in TEXTS:
+        one, other = manager.predict(timed, [text]), manager.predict(without, [text])
+        np.testing.assert_allclose(one.logits, other.logits, rtol=0.05, atol=0.02)
+    assert len(manager.pids()) == 2
+
+
+def test_the_card_of_an_artifact_loads_it_as_it_was_timed(run_dir):
+    model = find_model(run_dir, "student-dqf-gptq-4bit")
+    result = json.loads((run_dir / "result.json").read_text())
+    origin = Origin(run_dir.name, "student-dqf-gptq-4bit", result)
+    code = artifact_card(open_artifact(model.folder), origin).split("```python\n")[1].split("```")[0]
+    assert "model.fix_lengths([8, 16, 24])" in code
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=model.folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("[[")
 
 
 def test_a_killed_process_is_started_again_unseen(run_dir, manager):

@@ -1,5 +1,6 @@
 """Studies on made-up runs: what is collected, what is said, and whether it can be computed again."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -257,6 +258,22 @@ def test_weak_teachers_and_reduced_data_are_told(settings, tmp_path):
     assert ("beats-teacher", "rte") in kinds
     assert {task for kind, task in kinds if kind in ("below-majority", "far-below-published")} >= {"rte", "mrpc"}
     assert "rte: synthetic example" in found["notes"]
+
+
+def test_lengths_that_had_graphs_of_their_own_are_told(settings, tmp_path):
+    make_study(settings, tmp_path / "mine")
+    tables = read_tables(tmp_path / "mine")
+    count = tables.variants["fixed_lengths"]
+    assert set(count[tables.variants["bits"] == "16"]) == {0}
+    assert set(count[tables.variants["bits"] != "16"]) == {3}
+    told = [note for note in analyse(tables, RESAMPLES)["notes"] if "graphs of their own" in note]
+    assert len(told) == 1
+    assert "up to 3 of a student and up to 0 of the teacher" in told[0]
+    tables.variants.loc[tables.variants["task"] == "rte", "fixed_lengths"] = None
+    assert any("from before there were any: rte." in note for note in analyse(tables, RESAMPLES)["notes"])
+    for older in (tables.variants.assign(fixed_lengths=None), tables.variants.drop(columns="fixed_lengths")):
+        notes = analyse(dataclasses.replace(tables, variants=older), RESAMPLES)["notes"]
+        assert not any("graphs of their own" in note for note in notes)
 
 
 def test_names_of_bit_widths():

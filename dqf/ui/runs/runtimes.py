@@ -14,9 +14,9 @@ from dqf.ui.studio import Studio
 LEAD = (
     "Every file is loaded by the runtimes that can read it, each in a process of its own. The fastest one whose logits "
     "agree with the model in memory serves the file, a less exact one only where it is clearly faster. Median ms of "
-    "one example, in turns; that is prefill, as a model that classifies decodes nothing (Findings has the decoding of "
-    "language models, beside other tools). A later variant of the same network and bits starts with the runtime chosen "
-    "before."
+    "one example, in turns, in the graph for any length; that is prefill, as a model that classifies decodes nothing "
+    "(Findings has the decoding of language models, beside other tools). A later variant of the same network and bits "
+    "starts with the runtime chosen before."
 )
 FIXED_LEAD = (
     "Beside its graph for texts of any length, a runtime may compile graphs for single texts of the commonest lengths, "
