@@ -34,7 +34,7 @@ from dqf.jobs import protocol  # noqa: E402
 from dqf.settings import Settings, load_settings  # noqa: E402
 
 MOST_STAGES, LONGEST_S = 4, 1.0
-TIMED = ("latency", "speedup", "load_ms", "peak_rss", "throughput", "energy")
+TIMED = ("latency", "speedup", "load_ms", "peak_rss", "throughput", "energy", "fixed_lengths")
 
 
 def main() -> None:
