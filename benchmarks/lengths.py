@@ -44,10 +44,11 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_settings()
     run_dir = settings.runs_dir / arguments.run
-    task = load_task(RunConfig.from_dict(json.loads((run_dir / "config.json").read_text())), settings)
+    config = RunConfig.from_dict(json.loads((run_dir / "config.json").read_text()))
+    task = load_task(config, settings)
     result = json.loads((run_dir / "result.json").read_text())
     runtimes = {row["variant_id"]: row["runtime"] for row in result["variants"]}
-    allowed_mb = RunConfig.from_dict({}).measurement.fixed_length_mb
+    allowed_mb, longest = config.measurement.fixed_length_mb, config.task.max_length
     ms: dict[str, dict[bool, list[float]]] = {name: {True: [], False: []} for name in arguments.variants}
     mb: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
@@ -57,7 +58,7 @@ def main() -> None:
         for name in arguments.variants:
             artifact = run_dir / "artifacts" / name
             one = stack.enter_context(Served(artifact, runtimes[name], settings.threads, "cpu", log, SilentReporter()))
-            padded = [padded_length(count) for count in one.encode(texts)]
+            padded = [padded_length(count, longest) for count in one.encode(texts)]
             lengths[name] = [length for length, _ in Counter(padded).most_common(arguments.lengths)]
             rows[name] = [row for row, length in enumerate(padded) if length in lengths[name]]
             before = one.rss_bytes()

@@ -35,7 +35,6 @@ logits = model.logits(encoded.batch([0], artifact.manifest["pad_id"]))
 print(logits)
 """
 
-
 FIX_LENGTHS = """model.fix_lengths({})  # texts of these padded lengths have graphs of their own, as when it was timed
 """
 UNKNOWN = "not known to this program: see {}"

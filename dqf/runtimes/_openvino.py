@@ -41,6 +41,7 @@ class OpenVINORuntime:
         }
         self._keep: list[Any] = []
         self._inputs = list(artifact.manifest["inputs"])
+        self._longest = int(artifact.manifest["max_length"])
         self._graph = self._read()
         self._request = self._compile(self._graph)
         self._lengths: frozenset[int] = frozenset()
@@ -63,7 +64,7 @@ class OpenVINORuntime:
         """Return float32 (rows, outputs) for int64 (rows, length) inputs."""
         inputs, request = [batch[name] for name in self._inputs], self._request
         rows, tokens = inputs[0].shape
-        if rows == 1 and self._lengths and (length := padded_length(tokens)) in self._lengths:
+        if rows == 1 and self._lengths and (length := padded_length(tokens, self._longest)) in self._lengths:
             fixed = self._fixed.get(length) or self._fix(length)
             inputs, request = fixed.pad(inputs), fixed.request
         # Sharing spares copies and checks: 24 us of a pass that takes a small student 1000. The result is copied here.

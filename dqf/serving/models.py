@@ -55,7 +55,7 @@ def find_model(run_dir: Path, variant_id: str) -> Model:
         )
     device = str(place.result.get("environment", {}).get("device", "cpu")).split(":")[0]
     expected = int(place.row.get("peak_rss_bytes") or 0)
-    lengths = tuple(place.row.get("fixed_lengths", {}).get("lengths", ()))
+    lengths = tuple((place.row.get("fixed_lengths") or {}).get("lengths", ()))
     return Model(key, place.artifact, str(place.row["runtime"]), device, lengths, expected, signature)
 
 

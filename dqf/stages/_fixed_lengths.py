@@ -48,11 +48,10 @@ def fit_lengths(
         The lengths; none if graphs of fixed length are not possible, not allowed, not faithful or not faster.
     """
     found: dict[str, Any] = {"lengths": []}
-    allowed = context.config.measurement.fixed_length_mb * 1_000_000
-    # Each graph holds the weights at least.
-    if _possible(served.runtime, artifact) and artifact.size_bytes <= allowed:
+    fits = artifact.size_bytes <= context.config.measurement.fixed_length_mb * 1_000_000
+    if fits and _possible(served.runtime, artifact):
         try:
-            found |= _fit(context, served, tokens, reference, folder, allowed)
+            found |= _fit(context, served, artifact, tokens, reference, folder)
             served.fix_lengths(found["lengths"])
         except ServingError as error:
             found = {"lengths": [], "error": str(error)}
@@ -72,19 +71,23 @@ def _possible(runtime: str, artifact: Artifact) -> bool:
 
 
 def _fit(
-    context: Context, served: Served, tokens: list[int], reference: NDArray[Any], folder: Path, allowed: int
+    context: Context, served: Served, artifact: Artifact, tokens: list[int], reference: NDArray[Any], folder: Path
 ) -> dict[str, Any]:
-    padded = [padded_length(count) for count in tokens]
+    longest = int(artifact.manifest["max_length"])
+    padded = [padded_length(count, longest) for count in tokens]
     commonest = [length for length, _ in Counter(padded).most_common()]
     before = served.rss_bytes()
     served.fix_lengths(commonest[:1])
     served.time_ms(padded.index(commonest[0]))  # compiles it
-    each = max(served.rss_bytes() - before, 1)
-    lengths = sorted(commonest[: allowed // each])
+    # Memory freed by batches before may hide some of it, but each graph holds the weights.
+    each = max(served.rss_bytes() - before, artifact.size_bytes)
+    lengths = sorted(commonest[: context.config.measurement.fixed_length_mb * 1_000_000 // each])
     found: dict[str, Any] = {"lengths": [], "mb_each": each / 1e6}
     if not lengths:
         return found
     served.fix_lengths(lengths)
+    for length in lengths:
+        served.time_ms(padded.index(length))  # what cannot be compiled is found here, and peak memory holds them all
     checked = list(range(len(reference)))
     logits = served.logits(folder / "single.npy", checked, single=True)
     agreed = faithful(reference, logits, context.task.kind == REGRESSION)

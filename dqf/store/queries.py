@@ -115,6 +115,31 @@ def runtime_candidates(store: Store, run_id: str) -> pd.DataFrame:
     return frame
 
 
+def fixed_lengths(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the variants of a run for which a graph of one fixed length was tried, in order.
+
+    Columns: variant_id, lengths (list of tokens, empty if such graphs were not kept), mb_each, any_length_ms_p50 and
+    fixed_length_ms_p50 (NaN if they were not timed).
+    """
+    variants = _frame(
+        store, "SELECT variant_id, fixed_lengths_json FROM variants WHERE run_id = ? ORDER BY position", [run_id]
+    )
+    found = [(one["variant_id"], json.loads(one["fixed_lengths_json"] or "{}")) for one in variants.to_dict("records")]
+    rows = [
+        {
+            "variant_id": variant_id,
+            "lengths": [length for length in tried.get("lengths") or () if isinstance(length, int)],
+            **{name: tried.get(name) for name in FIXED_LENGTH_FIGURES},
+        }
+        for variant_id, tried in found
+        if tried.get("mb_each") is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["variant_id", "lengths", *FIXED_LENGTH_FIGURES])
+    for name in FIXED_LENGTH_FIGURES:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    return frame
+
+
 def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
     """Return the per-example predictions of a variant.
 
@@ -143,29 +168,4 @@ def _frame(store: Store, sql: str, values: list[Any] | None = None) -> pd.DataFr
     """
     with store.cursor() as cursor:
         frame: pd.DataFrame = cursor.sql(sql, params=values or []).to_arrow_table().to_pandas()
-    return frame
-
-
-def fixed_lengths(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the variants of a run for which a graph of one fixed length was tried, in order.
-
-    Columns: variant_id, lengths (list of tokens, empty if such graphs were not kept), mb_each, any_length_ms_p50 and
-    fixed_length_ms_p50 (NaN if they were not timed).
-    """
-    variants = _frame(
-        store, "SELECT variant_id, fixed_lengths_json FROM variants WHERE run_id = ? ORDER BY position", [run_id]
-    )
-    found = [(one["variant_id"], json.loads(one["fixed_lengths_json"] or "{}")) for one in variants.to_dict("records")]
-    rows = [
-        {
-            "variant_id": variant_id,
-            "lengths": [length for length in tried.get("lengths") or () if isinstance(length, int)],
-            **{name: tried.get(name) for name in FIXED_LENGTH_FIGURES},
-        }
-        for variant_id, tried in found
-        if tried.get("mb_each") is not None
-    ]
-    frame = pd.DataFrame(rows, columns=["variant_id", "lengths", *FIXED_LENGTH_FIGURES])
-    for name in FIXED_LENGTH_FIGURES:
-        frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame

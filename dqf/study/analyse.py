@@ -165,8 +165,11 @@ def _fixed_lengths(variants: pd.DataFrame) -> str:
     """Return what to say of graphs of fixed length; empty where no variant had any."""
     if "fixed_lengths" not in variants or not variants["fixed_lengths"].fillna(0).any():
         return ""
-    most = variants.groupby(variants["variant"] == TEACHER)["fixed_lengths"].max()
-    told = [f"up to {int(count)} of {'the teacher' if teacher else 'a student'}" for teacher, count in most.items()]
+    most = variants.groupby(variants["variant"] == TEACHER)["fixed_lengths"].max().fillna(0)
+    told = [
+        f"{f'up to {int(count)}' if count else 'none'} of {'the teacher' if teacher else 'a student'}"
+        for teacher, count in most.items()
+    ]
     earlier = sorted(set(variants.loc[variants["fixed_lengths"].isna(), "task"]))
     return (
         "Single texts of the commonest lengths had graphs of their own, as many as the memory allowed for them held: "

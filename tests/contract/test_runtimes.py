@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from dqf.runtimes._expand import to_dense
 from dqf.runtimes._graph import read_graph
 from dqf.runtimes._int8 import to_int8
 from dqf.runtimes._lengths import padded_length
+from dqf.runtimes._ov import ov
 from dqf.runtimes._select import candidates
 from dqf.settings import load_settings
 from dqf.stages.export import complete_artifact
@@ -103,7 +105,7 @@ def test_every_runtime_agrees_with_the_model_in_memory(source, form, tmp_path):
 def test_graphs_of_fixed_length_agree_with_the_graph_for_any(source, form, tmp_path):
     artifact, encoded, reference = export(source, tmp_path, *form)
     pad_id = artifact.manifest["pad_id"]
-    lengths = [padded_length(len(ids)) for ids in encoded.ids]
+    lengths = [padded_length(len(ids), artifact.manifest["max_length"]) for ids in encoded.ids]
     assert len(set(lengths)) > 1
     assert any(len(ids) < length for ids, length in zip(encoded.ids, lengths, strict=True))
     for entry in candidates(artifact, "cpu", "auto"):
@@ -163,6 +165,24 @@ def test_int8_runtimes_round_the_inputs_of_every_linear_layer(source, quantizer,
     assert to_int8(graph, artifact, []) == len(linear)
     rounded = [node for node in graph.get_ops() if node.get_type_name() == "FakeQuantize"]
     assert 0 < len(rounded) < len(linear)  # query, key and value share their input's
+
+
+@pytest.mark.parametrize("quantizer", ["rtn", "awq"])
+def test_int8_runtimes_expand_layers_without_input_ranges_when_they_load(source, quantizer, tmp_path):
+    artifact, encoded, reference = export(source, tmp_path, 4, 16, False, quantizer)
+    linear = [name for name, one in artifact.packed.items() if one.int8_scale and "embed" not in name]
+    left_out = linear[3]
+    stored = {name: values for name, values in artifact.tensors().items() if name != f"{left_out}.int8_scale"}
+    graph, keep = read_graph(artifact), []
+    assert to_int8(graph, SimpleNamespace(packed=artifact.packed, tensors=lambda: stored), keep) == len(linear) - 1
+    products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
+    dense = [node for node in products if node.input_value(1).get_node().get_type_name() == "Constant"]
+    assert [list(node.input_value(1).get_shape()) for node in dense] == [list(artifact.packed[left_out].shape)]
+    assert not [node for node in graph.get_ops() if node.get_friendly_name() == f"tensor:{left_out}.codes"]
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    batch = encoded.batch(list(range(len(encoded))), artifact.manifest["pad_id"])
+    logits = compiled([batch[name] for name in artifact.manifest["inputs"]])[0]
+    assert np.linalg.norm(logits - reference) < 0.15 * np.linalg.norm(reference)
 
 
 @pytest.mark.parametrize("quantizer", ["rtn", "awq"])

@@ -47,6 +47,10 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
         assert fixed["mb_each"] > 0
         assert fixed["relative_l2_error"] < 0.08
         assert set(fixed["lengths"]) <= {8, 16, 24, 32}
+    (done,) = (settings.cache_dir / "benchmark").glob("*/done.json")
+    timed = json.loads(done.read_text())["config"]["variants"]
+    for row in result["variants"]:
+        assert timed[row["variant_id"]][1:] == [row["runtime"], *row["fixed_lengths"]["lengths"]]
     batches = pd.read_parquet(run_dir / "throughput.parquet")
     assert (batches.groupby("variant_id").size() == 3).all()
     assert batches["variant_id"].head(10).tolist() == [

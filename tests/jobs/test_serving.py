@@ -18,6 +18,7 @@ import pytest
 from dqf.artifacts import open_artifact
 from dqf.errors import UserError
 from dqf.exporting.card import Origin, artifact_card
+from dqf.serving.client import Served
 from dqf.serving.manager import ServingManager
 from dqf.serving.models import find_model
 from dqf.settings import Settings
@@ -82,14 +83,24 @@ def test_answers_are_those_of_the_artifact_and_the_process_is_kept(run_dir, mana
     np.testing.assert_array_equal(first.logits, second.logits)
 
 
-def test_a_single_text_has_a_graph_of_its_length_where_the_variant_was_timed_with_one(run_dir, manager):
+def test_a_single_text_has_a_graph_of_its_length_where_the_variant_was_timed_with_one(run_dir, manager, monkeypatch):
+    allowed = {}
+    fix_lengths = Served.fix_lengths
+
+    def recorded(served, lengths):
+        allowed[served.pid] = lengths
+        fix_lengths(served, lengths)
+
+    monkeypatch.setattr(Served, "fix_lengths", recorded)
     timed = find_model(run_dir, "student-dqf-gptq-4bit")
     assert timed.lengths == (8, 16, 24)
     without = dataclasses.replace(timed, key=f"{timed.key} again", lengths=())
     for text in TEXTS:
         one, other = manager.predict(timed, [text]), manager.predict(without, [text])
         np.testing.assert_allclose(one.logits, other.logits, rtol=0.05, atol=0.02)
-    assert len(manager.pids()) == 2
+    pids = manager.pids()
+    assert len(pids) == 2
+    assert allowed == {pids[timed.key]: (8, 16, 24)}
 
 
 def test_the_card_of_an_artifact_loads_it_as_it_was_timed(run_dir):

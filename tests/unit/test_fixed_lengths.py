@@ -14,6 +14,7 @@ from dqf.stages._fixed_lengths import fit_lengths
 
 TOKENS = [5] * 3 + [12, 12, 16, 9, 10] + [30] * 2
 """Padded: 8 three times, 16 five times, 32 twice."""
+LONGEST = 64
 REFERENCE = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0], [0.0, 3.0]], dtype=np.float32)
 
 
@@ -22,19 +23,19 @@ class FakeServed:
 
     def __init__(self, runtime="openvino-fp32", fixed_ms=1.0, error=0.0):
         self.runtime, self._fixed_ms, self._error = runtime, fixed_ms, error
-        self.lengths, self._made = (), set()
+        self.lengths, self.made = (), set()
 
     def fix_lengths(self, lengths):
         self.lengths = tuple(lengths)
 
     def rss_bytes(self):
-        return 100_000_000 + 10_000_000 * len(self._made)
+        return 100_000_000 + 10_000_000 * len(self.made)
 
     def time_ms(self, row):
-        length = padded_length(TOKENS[row])
+        length = padded_length(TOKENS[row], LONGEST)
         if length not in self.lengths:
             return 2.0
-        self._made.add(length)
+        self.made.add(length)
         return self._fixed_ms
 
     def logits(self, out, rows, single):
@@ -47,7 +48,7 @@ def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids",
         config=SimpleNamespace(measurement=SimpleNamespace(fixed_length_mb=allowed_mb)),
         task=SimpleNamespace(kind=CLASSIFICATION),
     )
-    artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs)})
+    artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs), "max_length": LONGEST})
     lengths = fit_lengths(context, served, artifact, TOKENS, REFERENCE, tmp_path)
     found = json.loads((tmp_path / _fixed_lengths.FILE).read_text())
     assert found["lengths"] == lengths
@@ -58,12 +59,17 @@ def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids",
     ("tokens", "length"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 80), (128, 128), (129, 160), (257, 320), (512, 512)]
 )
 def test_lengths_are_padded_in_steps_that_grow(tokens, length):
-    assert padded_length(tokens) == length
+    assert padded_length(tokens, 512) == length
+
+
+@pytest.mark.parametrize(("tokens", "length"), [(60, 64), (66, 77), (77, 77)])
+def test_no_length_is_beyond_the_longest(tokens, length):
+    assert padded_length(tokens, 77) == length
 
 
 def test_padding_is_never_a_quarter_of_what_is_computed_above_the_finest_step():
     for tokens in range(33, 2048):
-        assert 0 <= padded_length(tokens) - tokens < 0.25 * tokens
+        assert 0 <= padded_length(tokens, 2048) - tokens < 0.25 * tokens
 
 
 @pytest.mark.parametrize(
@@ -75,6 +81,7 @@ def test_the_commonest_lengths_that_fit_are_taken(tmp_path, allowed_mb, lengths,
     assert found["lengths"] == lengths
     assert served.lengths == tuple(lengths)
     assert found["mb_each"] == 10.0
+    assert served.made == set(lengths), "all are compiled before memory is read"
     assert (found["any_length_ms_p50"], found["fixed_length_ms_p50"]) == (2.0, ms_p50)
 
 
@@ -112,3 +119,12 @@ def test_a_process_that_fails_over_it_costs_the_graphs_alone(tmp_path):
             raise ServingEnded("the openvino-fp32 process was killed")
 
     assert fit(Failing(), tmp_path, 256) == {"lengths": [], "error": "the openvino-fp32 process was killed"}
+
+
+def test_memory_that_was_free_before_does_not_make_graphs_look_small(tmp_path):
+    class Reusing(FakeServed):
+        def rss_bytes(self):
+            return 100_000_000
+
+    found = fit(Reusing(), tmp_path, 25, size_bytes=12_000_000)
+    assert (found["lengths"], found["mb_each"]) == ([8, 16], 12.0)

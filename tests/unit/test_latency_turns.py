@@ -16,6 +16,7 @@ NAMES = ("teacher", "student", "small")
 @pytest.fixture
 def asked(monkeypatch):
     calls = []
+    fixed = {}
 
     class Fake:
         def __init__(self, artifact, runtime, threads, device, log, reporter):
@@ -23,6 +24,9 @@ def asked(monkeypatch):
 
         def encode(self, examples):
             calls.append((self.name, "encode"))
+
+        def fix_lengths(self, lengths):
+            fixed[self.name] = lengths
 
         def time_ms(self, row):
             calls.append((self.name, row))
@@ -32,7 +36,7 @@ def asked(monkeypatch):
             calls.append((self.name, "close"))
 
     monkeypatch.setattr(benchmark, "Served", Fake)
-    return calls
+    return calls, fixed
 
 
 def context(samples):
@@ -47,7 +51,11 @@ def context(samples):
 
 
 def test_each_variant_answers_the_same_twenty_before_the_next_and_each_begins_in_turn(asked, tmp_path):
-    benchmark._time(context(50), {name: benchmark.Timed(name, "runtime") for name in NAMES}, tmp_path, batches=False)
+    asked, fixed = asked
+    lengths = {"student": (8, 16), "small": (8,)}
+    timed = {name: benchmark.Timed(name, "runtime", lengths.get(name, ())) for name in NAMES}
+    benchmark._time(context(50), timed, tmp_path, batches=False)
+    assert fixed == lengths
     assert [name for name, what in asked if what == "close"] == list(NAMES)
     timed = [one for one in asked if one[1] not in ("encode", "close")]
     warm_up = 50 * len(NAMES)
