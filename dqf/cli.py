@@ -178,11 +178,9 @@ def _check(config: RunConfig, settings: Settings) -> None:
     Raises:
         ConfigError: with every error found.
     """
-    from dqf.preflight import check
+    from dqf.preflight import require
 
-    errors = check(config, settings)
-    if errors:
-        raise ConfigError(errors)
+    require(config, settings)
 
 
 def _work(run_dir: Path, settings: Settings, stop: Stop, as_json: bool) -> int:

@@ -19,7 +19,7 @@ from dqf.data.load import load_task
 from dqf.data.outside import own_texts
 from dqf.data.table import columns as table_columns
 from dqf.data.transfer import check_second_texts
-from dqf.errors import FieldError, UserError
+from dqf.errors import ConfigError, FieldError, UserError
 from dqf.estimate import estimate, packed_bytes
 from dqf.estimate_history import current_correction
 from dqf.models.catalog import TEACHER_LAYERS, ModelShape, chosen_layers, local_model_path, read_shape
@@ -49,6 +49,17 @@ def columns(path: str, settings: Settings) -> list[str]:
         UserError: it does not exist, is not allowed or cannot be read.
     """
     return table_columns(path, settings)
+
+
+def require(config: RunConfig, settings: Settings) -> None:
+    """Refuse a config that would fail later.
+
+    Raises:
+        ConfigError: with everything that `check` found.
+    """
+    errors = check(config, settings)
+    if errors:
+        raise ConfigError(errors)
 
 
 def check(config: RunConfig, settings: Settings) -> list[FieldError]:

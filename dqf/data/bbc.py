@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from dqf.data.catalog import BBC, short_name
 from dqf.data.tasks import CLASSIFICATION, Examples, Task, split_rows
 from dqf.models.catalog import wheel_path
 
@@ -39,5 +40,5 @@ def load_bbc(seed: int = 0) -> Task:
     everything = Examples(tuple(headlines), None, labels)
     kept, held = split_rows(labels, EVALUATION_SHARE, True, SPLIT_SEED + seed)
     return Task(
-        "bbc-headlines", CLASSIFICATION, tuple(topics), "accuracy", everything.take(kept), everything.take(held)
+        short_name(BBC), CLASSIFICATION, tuple(topics), "accuracy", everything.take(kept), everything.take(held)
     )

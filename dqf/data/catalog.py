@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from dqf.errors import did_you_mean
 
@@ -110,6 +111,12 @@ GLUE_TASKS: tuple[GlueTask, ...] = (
 def glue_task(name: str) -> GlueTask | None:
     """Return a GLUE task by its hub name, None if there is none."""
     return next((task for task in GLUE_TASKS if task.name == name), None)
+
+
+def short_name(source: str) -> str:
+    """Return what tables call a task: `sst2`, `bbc-headlines`, the name of an own file without its ending."""
+    kind, _, rest = source.partition(":")
+    return PurePath(rest).stem[:40] if kind == "file" else rest
 
 
 def takes_pairs(source: str, text_pair_column: str = "") -> bool:

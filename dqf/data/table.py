@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.data.catalog import TABLE_SUFFIXES
+from dqf.data.catalog import TABLE_SUFFIXES, short_name
 from dqf.data.tasks import CLASSIFICATION, REGRESSION, Examples, Task, split_rows
 from dqf.errors import UserError, did_you_mean
 from dqf.sections import TaskConfig
@@ -107,7 +107,7 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
     everything = Examples(tuple(frame[config.text_column].astype(str)), pairs, labels)
     kept, held = _split_by_text(everything, kind, SPLIT_SEED + config.seed)
     metric = "accuracy" if kind == CLASSIFICATION else "pearson_spearman"
-    return Task(path.stem[:40], kind, names, metric, everything.take(kept), everything.take(held))
+    return Task(short_name(config.source), kind, names, metric, everything.take(kept), everything.take(held))
 
 
 def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int], list[int]]:

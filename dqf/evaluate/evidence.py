@@ -72,9 +72,14 @@ class Evidence:
         return macro_average([self.scores[task] for task in tasks or self.tasks], resample_seeds)
 
     def macro_log_ms(self, session: str, tasks: Iterable[str] | None = None) -> MacroResamples:
-        """Return the log latencies averaged over runs and tasks; their differences are log speed-ups."""
+        """Return the log latencies averaged over runs and tasks; their differences are log speed-ups.
+
+        Nothing unless every task was timed in that session: an average over some tasks is not one over all.
+        """
         found = self.log_ms.get(session, {})
-        return macro_average([found[task] for task in tasks or self.tasks if task in found], resample_seeds=True)
+        chosen = self.tasks if tasks is None else tuple(tasks)
+        timed = [found[task] for task in chosen if task in found]
+        return macro_average(timed if len(timed) == len(chosen) else [], resample_seeds=True)
 
     def seed_scores(self, name: str, tasks: Iterable[str] | None = None) -> NDArray[np.float64]:
         """Return a system's average over tasks (all of them by default) by seed, of the seeds that they all have."""

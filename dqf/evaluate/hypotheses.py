@@ -2,11 +2,12 @@
 
 Every verdict is `supported`, `refuted` or `undecided`, per bit-width and in total, with an effect, its
 95 % interval and a p-value that is Holm-corrected over the bit-widths (for H2 over bit-widths and timing
-sessions). Intervals and p-values come from a paired bootstrap that draws examples within each task and
-runs (seeds) within each task; the tasks themselves are fixed, so a verdict speaks of these tasks only.
-A claim about an effect is made if its 95 % interval excludes "no effect" and its corrected p-value is
-below 0.05; everything else is undecided. In studies of three tasks or more a claim about scores must also stand
-(95 % interval) without any one of the tasks.
+sessions); the totals of H1 and H3 are one test each, with nothing to correct. Intervals and p-values come
+from a paired bootstrap that draws examples within each task and runs (seeds) within each task; the tasks
+themselves are fixed, so a verdict speaks of these tasks only. A claim about an effect is made if its 95 %
+interval excludes "no effect" and its corrected p-value is below 0.05; everything else is undecided. In
+studies of three tasks or more a claim about scores must also stand (95 % interval) without any one of the
+tasks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from dqf.evaluate.evidence import DQF, FT, KD, PTQ, TEACHER, Evidence, system
+from dqf.evaluate.intervals import ratios_of
 from dqf.evaluate.lowest_latency import judge_h2
 from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
 from dqf.evaluate.one_task import as_details, in_words, left_out, rests_on
@@ -107,7 +109,7 @@ def _h1(
     sentence = (
         f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
         f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
-        f"{points(effect)} closer to the teacher's than Student-PTQ's, corrected p = {shown_p(p_holm)}."
+        f"{points(effect)} closer to the teacher's than Student-PTQ's, {_p(bits, p_holm)}."
         f"{in_words(needs)}"
     )
     return Verdict(
@@ -150,7 +152,8 @@ def judge_h3(evidence: Evidence) -> list[Verdict]:
 
 
 def _share_gain(scores: Mapping[str, Any], bits: str) -> Any:
-    return scores[system(DQF, bits)] / scores[KD] - scores[system(PTQ, bits)] / scores[FT]
+    """Return how much larger a share Student-KD keeps; not a number where a score before quantization is 0 or less."""
+    return ratios_of(scores[system(DQF, bits)], scores[KD]) - ratios_of(scores[system(PTQ, bits)], scores[FT])
 
 
 def _h3(
@@ -167,17 +170,22 @@ def _h3(
     details: dict[str, Any] = as_details(needs)
     kept = ""
     if bits != ALL_BITS:
-        shares = estimate_of(lambda s: s[system(DQF, bits)] / s[KD], macro).value
-        shares_ft = estimate_of(lambda s: s[system(PTQ, bits)] / s[FT], macro).value
+        shares = estimate_of(lambda s: ratios_of(s[system(DQF, bits)], s[KD]), macro).value
+        shares_ft = estimate_of(lambda s: ratios_of(s[system(PTQ, bits)], s[FT]), macro).value
         kept = f" ({shares:.1%} against {shares_ft:.1%})"
         details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(evidence, bits)}
     sentence = (
         f"{verdict.capitalize()}: {what}, Student-KD keeps {points(effect)} more of its own score after "
-        f"quantization than Student-FT{kept}, corrected p = {shown_p(p_holm)}.{in_words(needs)}"
+        f"quantization than Student-FT{kept}, {_p(bits, p_holm)}.{in_words(needs)}"
     )
     return Verdict(
         "H3", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "share", sentence, details
     )
+
+
+def _p(bits: str, p_holm: float) -> str:
+    """Return the p-value in words: that over all bit-widths is of one test, so nothing was corrected."""
+    return f"{'p' if bits == ALL_BITS else 'corrected p'} = {shown_p(p_holm)}"
 
 
 def _over_pairs(evidence: Evidence, bits: str) -> dict[str, Any]:

@@ -205,8 +205,9 @@ def evaluate_resamples(metric_fn: MetricFunction, labels: Array, predictions: Ar
     return np.asarray(values, np.float64)
 
 
-def ratios_of(above: Floats, below: Floats) -> Floats:
-    """Return above / below, NaN where below is (nearly) 0: such resamples are left out."""
+def ratios_of(above: Floats | float, below: Floats | float) -> Floats:
+    """Return above / below, NaN where below is (nearly) 0 or less: such resamples are left out."""
+    below = np.asarray(below)
     usable = below > 1e-12
     return np.where(usable, above / np.where(usable, below, 1.0), np.nan)
 

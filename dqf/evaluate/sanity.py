@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ CLOSE = 0.05
 """A teacher that is further than this below the published score is worth a remark."""
 ROUNDING = 0.005
 """Published scores are rounded: one no further than this above the majority baseline is no bound."""
+SAME = 1e-9
+"""Sums in another order differ by less."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Flag:
     """One figure that looks wrong.
 
     Attributes:
-        kind: `below-majority`, `far-below-published`, `below-published` or `beats-teacher`.
+        kind: `constant`, `far-below-published`, `below-published` or `beats-teacher`.
         system: for example `teacher` or `student-dqf@4`.
         value: its score.
         bound: what it was held against: a baseline, the lowest believable score, or the teacher's score.
@@ -68,11 +70,12 @@ def check_teacher(task: str, score: float, majority: float, published: float | N
         note: what a reader must know, for example that the training set was reduced.
     """
     because = f" {note}" if note else ""
-    if score < majority:
+    if score <= majority + SAME:
         text = (
-            f"The teacher of {task} scores {score:.3f}, below the {majority:.3f} of always giving one answer.{because}"
+            f"The teacher of {task} scores {score:.3f}, no better than the {majority:.3f} of always giving one answer."
+            f"{because}"
         )
-        return [Flag("below-majority", task, TEACHER, score, majority, text)]
+        return [Flag("constant", task, TEACHER, score, majority, text)]
     if published is not None and published > majority + ROUNDING:
         least = majority + HALF_WAY * (published - majority)
         if score < least:
@@ -90,14 +93,14 @@ def check_teacher(task: str, score: float, majority: float, published: float | N
     return []
 
 
-def check_students(evidence: Evidence, tasks: Iterable[str] | None = None) -> list[Flag]:
+def check_students(evidence: Evidence) -> list[Flag]:
     """Return the variants that beat their teacher by more than noise allows.
 
     More than noise: the 95 % interval of variant - teacher, over examples and seeds, lies above 0. With
     many variants and tasks one in forty does so by chance; a flag asks to look, it is no verdict.
     """
     flags = []
-    for task in tasks or evidence.tasks:
+    for task in evidence.tasks:
         macro = macro_average([evidence.scores[task]], resample_seeds=True)
         for name in macro.scores:
             if name == TEACHER:

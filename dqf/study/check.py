@@ -22,10 +22,15 @@ def check(folder: Path) -> list[str]:
     """
     written = read_summary(folder)
     if written is None:
-        raise UserError(f"a study's folder must hold a readable {SUMMARY}: {folder} does not.")
+        raise UserError(
+            f"a study's folder must hold a readable {SUMMARY}: {folder} does not; name another folder, or "
+            "analyse the study with `python -m dqf study NAME --analyse`."
+        )
     resamples = written.get("n_resamples")
     if not isinstance(resamples, int) or resamples < 1:
-        raise UserError(f"`n_resamples` of {SUMMARY} must be a positive whole number: got {resamples!r}.")
+        raise UserError(
+            f"`n_resamples` of {SUMMARY} must be a positive whole number: got {resamples!r}; analyse the study again."
+        )
     return differences(written, round_trip(analyse(read_tables(folder), resamples)))
 
 

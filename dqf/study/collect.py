@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.data.catalog import PUBLISHED_MODEL, PUBLISHED_SOURCE, glue_task
+from dqf.data.catalog import PUBLISHED_MODEL, PUBLISHED_SOURCE, glue_task, short_name
 from dqf.errors import UserError
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER
 from dqf.jobs import protocol
@@ -101,9 +101,13 @@ def collect(sweep: Sweep, name: str, title: str, description: str) -> Tables:
         if isinstance(result, Mapping):
             finished.append(FinishedRun(sweep.run_dir(entry), condition, entry.run.config.seed, result))
         else:
-            unfinished.append({"settings": dict(entry.run.settings), "state": state})
+            task = short_name(entry.run.config.task.source)
+            unfinished.append({"task": task, "settings": dict(entry.run.settings), "state": state})
     if not finished:
-        raise UserError(f"a study needs finished runs: none of the {len(sweep.entries)} of {name} has a result yet.")
+        raise UserError(
+            f"a study needs finished runs: none of the {len(sweep.entries)} of {name} has a result yet; make them with "
+            "the same command without `--analyse`, or in the app."
+        )
     study = {
         "schema_version": SCHEMA_VERSION,
         "name": name,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
+from dqf.evaluate.intervals import ratios_of
 from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, macro_average
 from dqf.evaluate.metrics import metric
 from dqf.evaluate.sanity import majority_score
@@ -50,16 +51,14 @@ def figures_of(averages: Averages, names: Sequence[str], variants: pd.DataFrame)
         variants: rows of the study's `variants` that belong to them.
     """
     scores, evidence = averages.scores, averages.evidence
-    retention = estimate_of(lambda s: _mean(s, names) / s[TEACHER], scores, null=1.0)
-    examples = estimate_of(lambda s: _mean(s, names) / s[TEACHER], averages.scores_examples, null=1.0)
+    examples = _retention("retention_examples", averages.scores_examples, names)
     difference = estimate_of(lambda s: _mean(s, names) - s[TEACHER], scores)
     seeds = sorted({seed for task in averages.tasks for seed in evidence.seeds[task]})
     return {
         **_with_interval("score", estimate_of(lambda s: _mean(s, names), scores)),
         "teacher_score": scores.scores[TEACHER],
-        **_with_interval("retention", retention),
-        "retention_examples_ci95_low": examples.low,
-        "retention_examples_ci95_high": examples.high,
+        **_retention("retention", scores, names),
+        **{name: one for name, one in examples.items() if name != "retention_examples"},
         **_with_interval("difference", difference),
         "difference_p_value": difference.p_value,
         "compression_ratio": _compression(evidence, averages.tasks, names),
@@ -170,6 +169,13 @@ def what_distillation_pays(evidence: Evidence) -> list[dict[str, Any]]:
 
 def _mean(scores: Mapping[str, Any], names: Sequence[str]) -> Any:
     return sum(scores[name] for name in names) / len(names)
+
+
+def _retention(name: str, scores: MacroResamples, names: Sequence[str]) -> dict[str, float | None]:
+    """Return the share of the teacher's score that is kept; None where the teacher's is 0 or less, as a run does."""
+    if scores.scores[TEACHER] <= 0:
+        return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
+    return {**_with_interval(name, estimate_of(lambda s: ratios_of(_mean(s, names), s[TEACHER]), scores, null=1.0))}
 
 
 def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,34 @@ from dqf.study.collect import Tables
 
 SUMMARY, STUDY = "summary.json", "study.json"
 VARIANTS, LATENCY, PREDICTIONS = "variants.parquet", "latency.parquet", "predictions"
+_NEW = ".new"
+_AGAIN = "name another folder, or make the study with `python -m dqf study NAME`"
 _TEXT = ("condition", "task", "variant", "bits", "session")
+
+
+def write_study(folder: Path, tables: Tables, analyse: Callable[[Tables], dict[str, Any]]) -> None:
+    """Write a study: its tables, and the summary that follows from them as they were written.
+
+    All of it is made beside what is there and takes its place when it is whole, the summary last, so whoever stops an
+    analysis finds the study as it was.
+
+    Args:
+        folder: of the study.
+        tables: what was measured.
+        analyse: makes the summary of tables as they are read.
+    """
+    new = folder / _NEW
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        write_tables(new, tables)
+        summary = analyse(read_tables(new))
+        (folder / SUMMARY).unlink(missing_ok=True)
+        shutil.rmtree(folder / PREDICTIONS, ignore_errors=True)
+        for name in (PREDICTIONS, VARIANTS, LATENCY, STUDY):
+            (new / name).replace(folder / name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    write_summary(folder, summary)
 
 
 def write_tables(folder: Path, tables: Tables) -> None:
@@ -30,9 +59,6 @@ def write_tables(folder: Path, tables: Tables) -> None:
     (folder / PREDICTIONS).mkdir(exist_ok=True)
     for task, frame in tables.predictions.items():
         _write_parquet(frame, folder / PREDICTIONS / f"{task}.parquet")
-    for old in (folder / PREDICTIONS).glob("*.parquet"):
-        if old.stem not in tables.predictions:
-            old.unlink()
     write_json(folder / STUDY, plain(tables.study))
 
 
@@ -44,17 +70,17 @@ def read_tables(folder: Path) -> Tables:
     """
     study = read_json(folder / STUDY)
     if not isinstance(study, dict):
-        raise UserError(f"a study's folder must hold a readable {STUDY}: {folder} does not.")
+        raise UserError(f"a study's folder must hold a readable {STUDY}: {folder} does not; {_AGAIN}.")
     try:
         variants, latency = pd.read_parquet(folder / VARIANTS), pd.read_parquet(folder / LATENCY)
         predictions = {task: pd.read_parquet(folder / PREDICTIONS / f"{task}.parquet") for task in study["tasks"]}
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"a study's folder must hold its tables: {folder} does not ({error}).") from None
+        raise UserError(f"a study's folder must hold its tables: {folder} does not ({error}); {_AGAIN}.") from None
     return Tables(study, variants, latency, predictions)
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write `summary.json`, last and by rename, so that it never speaks of other tables."""
+    """Write `summary.json`."""
     write_json(folder / SUMMARY, plain(summary))
 
 
@@ -106,4 +132,4 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name != _NEW) if folder.is_dir() else []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from dqf.data.catalog import short_name
 from dqf.study.collect import TASK, Tables
 from dqf.study.files import plain
 
@@ -21,7 +22,7 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
     Args:
         new: of the runs made here.
         old: of the study's folder.
-        planned: sources of the tasks the study is about; others are not kept.
+        planned: names of the tasks the study is about; others are not kept.
 
     Returns:
         Tables whose `study` names under `kept` the tasks whose rows are older, each with the description and the plan
@@ -30,27 +31,22 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
     if any(plain(new.study[name]) != plain(old.study[name]) for name in ("name", "conditions")):
         return new
     planned = set(planned)
-    kept = [
-        task
-        for task, facts in old.study["tasks"].items()
-        if facts["source"] in planned and _runs(old.study, task) > _runs(new.study, task)
-    ]
+    kept = [task for task in old.study["tasks"] if task in planned and _runs(old.study, task) > _runs(new.study, task)]
     if not kept:
         return new
-    sources = {old.study["tasks"][task]["source"] for task in kept}
     origin = {"description": old.study["description"], "plan": old.study["plan"]}
     newer = {task: facts for task, facts in new.study["tasks"].items() if task not in kept}
     study = {
         **new.study,
         "runs": [*_of(new.study, kept, False), *_of(old.study, kept, True)],
         "unfinished": [
-            *(one for one in new.study["unfinished"] if _source(one) not in sources),
-            *(one for one in old.study["unfinished"] if _source(one) in sources),
+            *(one for one in new.study["unfinished"] if _task(one) not in kept),
+            *(one for one in old.study["unfinished"] if _task(one) in kept),
         ],
         "tasks": {**newer, **{task: old.study["tasks"][task] for task in kept}},
         "environments": [
-            *new.study["environments"],
-            *(one for one in old.study["environments"] if one not in new.study["environments"]),
+            *(new.study["environments"] if newer else ()),
+            *(one for one in old.study["environments"] if not newer or one not in new.study["environments"]),
         ],
         "kept": {task: old.study.get("kept", {}).get(task, origin) for task in kept},
     }
@@ -73,8 +69,9 @@ def _of(study: Mapping[str, Any], kept: list[str], inside: bool) -> list[dict[st
     return [run for run in study["runs"] if (run["task"] in kept) is inside]
 
 
-def _source(unfinished: Mapping[str, Any]) -> Any:
-    return unfinished["settings"].get(TASK)
+def _task(unfinished: Mapping[str, Any]) -> str:
+    """Return whose run it is; studies of earlier versions say so only where tasks are an axis."""
+    return str(unfinished.get("task") or short_name(str(unfinished["settings"].get(TASK, ""))))
 
 
 def _joined(new: pd.DataFrame, old: pd.DataFrame, kept: list[str]) -> pd.DataFrame:

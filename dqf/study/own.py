@@ -72,7 +72,7 @@ def glue_plan(config: RunConfig, seeds: int) -> dict[str, Any]:
     """Return the content of a plan file: a config on each of GLUE's nine tasks, with one or several seeds.
 
     Args:
-        config: valid; its task is left out, but for how many rows it takes.
+        config: valid; the source of its task is replaced, the rest of it stays.
         seeds: how many, from the config's own on; the teacher of a task is the same for all.
 
     Raises:
@@ -107,7 +107,7 @@ def launch(settings: Settings, config: RunConfig, seeds: int) -> StudyPlan:
     data = glue_plan(config, seeds)
     name = f"glue-{digest_of(data)[:8]}"
     planned = plan_of(data, name, False)
-    runs = checked_runs(planned.plan, settings, _check)
+    runs = checked_runs(planned.plan, settings, preflight.require)
     protocol.write_json(_file(settings, name), data)
     with open_sweep(settings, planned.plan, runs, _sweep_name(name)) as opened:
         for entry in opened.entries:
@@ -135,7 +135,7 @@ def analyse(settings: Settings, study: OwnStudy) -> None:
         UserError: no run is done yet.
     """
     if not study.done:
-        raise UserError("an analysis needs a run that is done: this study has none yet.")
+        raise UserError("an analysis needs a run that is done: this study has none yet; wait for the first one.")
     folder = study.plan.folder(settings)
     with _lock:
         if _running(folder):
@@ -186,12 +186,6 @@ def _problem(folder: Path) -> str:
     except OSError:
         lines = []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it ended without a word")
-
-
-def _check(config: RunConfig, settings: Settings) -> None:
-    errors = preflight.check(config, settings)
-    if errors:
-        raise ConfigError(errors)
 
 
 def _file(settings: Settings, name: str) -> Path:

@@ -6,10 +6,12 @@ for themselves. What is made lies in the stage cache, where the runs find it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from dqf.estimate import estimate
 from dqf.jobs import protocol
 from dqf.jobs.executor import GRACE_S, worker_environment
 from dqf.jobs.protocol import Event, EventLog
-from dqf.jobs.reporter import FileReporter
+from dqf.jobs.reporter import FileReporter, Stop
 from dqf.jobs.worker import stop_signals
 from dqf.room import memory_limit
 from dqf.settings import Settings, load_settings
@@ -133,7 +135,7 @@ def _start(number: int, entry: Entry, folder: Path, settings: Settings, listener
     tail = Tail(folder / "events.jsonl")
     with (folder / "worker.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dqf.sweeps.ahead", str(folder)],
+            [sys.executable, "-m", "dqf.sweeps.ahead", str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -156,10 +158,19 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
+def _end_with(parent: int, stop: Stop) -> None:
+    """Ask this process to stop once its parent is gone, however that ended: nobody would see what it does."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    stop.asked = True
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Entry of the process that makes one run's models."""
-    (folder,) = map(Path, sys.argv[1:] if arguments is None else arguments)
+    """Entry of the process that makes one run's models: folder, and the process that started it."""
+    given, parent = sys.argv[1:] if arguments is None else arguments
+    folder = Path(given)
     with stop_signals() as stop, FileReporter(folder, EventLog(folder), None, stop) as reporter:
+        threading.Thread(target=_end_with, args=(int(parent), stop), daemon=True).start()
         try:
             config = RunConfig.from_dict(protocol.read_json(folder / "config.json"))
             from dqf.pipeline import make_models

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from dqf import flags, terminal
@@ -143,6 +143,9 @@ def checked_runs(plan: Plan, settings: Settings, check: Check) -> list[PlannedRu
     """
     expansion = expand(plan)
     print(f"checking {len(expansion.runs)} runs ...", file=sys.stderr, flush=True)
+    for idle in expansion.idle:
+        told = " and ".join(f"{path} = {', '.join(map(str, values))}" for path, values in idle.when.items())
+        print(f"no run matches the override for {told}: its settings are left out.", file=sys.stderr, flush=True)
     answers: dict[str, tuple[FieldError, ...]] = {}
     for run in expansion.runs:
         key = _checked_part(run.config)
@@ -215,7 +218,7 @@ def work_and_tell(opened: Sweep, settings: Settings, at_once: int = 1) -> int:
     done = count_states(opened).get(protocol.SUCCEEDED, 0)
     print(f"sweep {opened.name}: {count} runs, {done} done already", file=sys.stderr, flush=True)
     printers: list[terminal.ProgressPrinter] = []
-    began, finished = time.monotonic(), 0
+    measured_s: list[float] = []
 
     def started(number: int, entry: Entry) -> Callable[[Event], None]:
         print(f"run {number}/{count}  {entry.run.label}  ({entry.run_id})", file=sys.stderr, flush=True)
@@ -223,13 +226,11 @@ def work_and_tell(opened: Sweep, settings: Settings, at_once: int = 1) -> int:
         return printers[-1]
 
     def ended(number: int, entry: Entry, state: str, seconds: float) -> None:
-        nonlocal finished
         printers[-1].finish()
-        finished += 1
+        measured_s.append(seconds)
         error = read_run(opened.run_dir(entry)).last_error if state == protocol.FAILED else ""
         left = sum(opened.state(one) != protocol.SUCCEEDED for one in opened.entries[number:])
-        each = (time.monotonic() - began) / finished
-        eta = f"; about {terminal.duration(left * each)} left for {left} runs" if left else ""
+        eta = f"; about {terminal.duration(left * mean(measured_s))} left for {left} runs" if left else ""
         why = f": {error}" if error else ""
         print(f"run {number}/{count} {state} after {terminal.duration(seconds)}{why}{eta}", file=sys.stderr, flush=True)
 

@@ -10,10 +10,9 @@ import fcntl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dqf.config import RunConfig, digest_of
 from dqf.errors import UserError
@@ -50,7 +49,6 @@ class Sweep:
     entries: list[Entry]
     created: str
     runs_dir: Path
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dqf import flags
 from dqf.config import RunConfig, digest_of, merge
-from dqf.errors import ConfigError, FieldError, UserError
+from dqf.errors import ConfigError, FieldError, UserError, did_you_mean
 from dqf.presets import preset_config, preset_names
 
 PRESET = "preset"
@@ -135,11 +135,13 @@ class Expansion:
         runs: the valid ones, none twice.
         errors: labels of the runs by (path, message).
         count: of all combinations.
+        idle: overrides that no run matches.
     """
 
     runs: list[PlannedRun]
     errors: dict[tuple[str, str], list[str]]
     count: int
+    idle: list[Override]
 
     def add(self, label: str, errors: Iterable[FieldError]) -> None:
         """Note errors of a run."""
@@ -164,23 +166,28 @@ def expand(plan: Plan) -> Expansion:
     """Multiply a plan out.
 
     Raises:
-        UserError: an axis without values, too many runs, or an unknown preset.
+        UserError: an axis without values, too many runs, an unknown preset, or an override for an unknown setting.
     """
+    known = sorted({PRESET, *(".".join(flag.path) for flag in flags.all_flags())})
+    for path in (path for override in plan.overrides for path in override.when):
+        if path not in known:
+            raise UserError(f"`when` of an override must name settings: got `{path}`{did_you_mean(path, known)}")
     for path, values in plan.axes.items():
         if not values:
             raise UserError(f"a sweep's list needs at least one value: `{path}` has none.")
     count = math.prod(len(values) for values in plan.axes.values())
     if count > MOST_RUNS:
         raise UserError(f"a sweep can have at most {MOST_RUNS} runs: these lists make {count}; shorten some.")
-    expansion = Expansion([], {}, count)
+    expansion = Expansion([], {}, count, list(plan.overrides))
     seen: set[str] = set()
     for settings in _combinations(plan.axes):
-        given, errors = _config_of(plan, settings)
+        given, errors, matched = _config_of(plan, settings)
+        expansion.idle = [one for one in expansion.idle if one not in matched]
         try:
             config = RunConfig.from_dict(given)
         except ConfigError as error:
-            known = {one.path for one in errors}
-            errors += [one for one in error.errors if one.path not in known]
+            misplaced = {one.path for one in errors}
+            errors += [one for one in error.errors if one.path not in misplaced]
         if errors:
             expansion.add(label_of(settings), errors)
         elif config.digest() not in seen:
@@ -214,8 +221,10 @@ def _combinations(axes: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any
         yield dict(zip(axes, values, strict=True))
 
 
-def _config_of(plan: Plan, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
-    """Return one run's config (preset, base, overrides, fixed settings, place on the axes) and misplaced settings.
+def _config_of(plan: Plan, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError], list[Override]]:
+    """Return one run's config, misplaced settings in it, and the overrides that it matches.
+
+    The config is the preset, with base, overrides, fixed settings and the place on the axes laid over it in this order.
 
     Raises:
         UserError: unknown preset.
@@ -229,10 +238,14 @@ def _config_of(plan: Plan, settings: Mapping[str, Any]) -> tuple[dict[str, Any],
     for path, value in settings.items():
         own = merge(own, nested(path, value))
     tried = flags.apply(config, own)
-    for override in plan.overrides:
-        if all(_matches(value_at(tried, path), values) for path, values in override.when.items()):
-            config = flags.apply(config, override.settings)
-    return flags.apply(config, own), flags.misplaced(_paths(own), config, own)
+    matched = [
+        override
+        for override in plan.overrides
+        if all(_matches(value_at(tried, path), values) for path, values in override.when.items())
+    ]
+    for override in matched:
+        config = flags.apply(config, override.settings)
+    return flags.apply(config, own), flags.misplaced(_paths(own), config, own), matched
 
 
 def _matches(value: Any, values: Sequence[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from dqf.settings import load_settings
 from dqf.study.analyse import analyse
 from dqf.study.collect import collect
-from dqf.study.files import read_tables, write_summary, write_tables
+from dqf.study.files import write_study
 from dqf.study.plan import plan_of
 from dqf.sweeps.command import checked_runs
 from dqf.sweeps.directory import open_sweep
@@ -37,6 +37,5 @@ def write_example_study(
         with open_sweep(settings, planned.plan, runs, f"study-{folder.name}") as sweep:
             for entry in sweep.entries:
                 finish_run(sweep.queue(entry), entry.run.config)
-        write_tables(folder, collect(sweep, folder.name, title, description))
-    write_summary(folder, analyse(read_tables(folder), 200))
+        write_study(folder, collect(sweep, folder.name, title, description), lambda tables: analyse(tables, 200))
     return folder

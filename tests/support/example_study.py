@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
+from dqf.data.catalog import short_name
 from dqf.jobs import protocol
 from tests.support.example_runs import _result, _write_predictions
 
@@ -73,7 +74,7 @@ def finish_run(run_dir, config, n=120, errors=ERRORS, teacher_seed=0):
 
     Variants err on `errors` of the examples (in class, or by that much times 5 in number), by chance.
     """
-    task = config.task.source.removeprefix("glue:")
+    task = short_name(config.task.source)
     result = _result(run_dir, config, task, n, 1.8e9)
     rng = np.random.default_rng(zlib.crc32(task.encode()))
     classes = len(result["task"]["labels"])

@@ -18,15 +18,18 @@ from dqf.settings import load_settings
 from dqf.study.analyse import analyse
 from dqf.study.check import check, count_values, differences
 from dqf.study.collect import bits_of, collect
-from dqf.study.files import read_summary, read_tables, study_folders, write_summary, write_tables
+from dqf.study.command import describe
+from dqf.study.files import read_summary, read_tables, study_folders, write_study, write_summary
 from dqf.study.keep import keep_older
 from dqf.study.plan import plan_of
 from dqf.sweeps.command import checked_runs
 from dqf.sweeps.directory import open_sweep
-from tests.support.example_study import MS, finish_run
+from tests.support.example_study import ERRORS, MS, finish_run
 
-TASKS = ["glue:rte", "glue:mrpc", "glue:stsb", "glue:wnli"]
+NAMES = ["rte", "mrpc", "stsb", "wnli"]
+TASKS = [f"glue:{name}" for name in NAMES]
 CONFIG = {"seed": [0, 1], "task": {"source": TASKS}, "quantization": {"bits": [8, 4]}}
+COLUMNS = {"text_column": "text", "label_column": "label"}
 RESAMPLES = 100
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,8 +51,8 @@ def make_sweep(settings, config=CONFIG, leave_out=lambda run: False, **changes):
 
 
 def make_study(settings, folder, config=CONFIG, **changes):
-    write_tables(folder, collect(make_sweep(settings, config, **changes), "mine", "Mine", ""))
-    write_summary(folder, analyse(read_tables(folder), RESAMPLES))
+    tables = collect(make_sweep(settings, config, **changes), "mine", "Mine", "")
+    write_study(folder, tables, lambda tables: analyse(tables, RESAMPLES))
     return read_summary(folder)
 
 
@@ -256,7 +259,7 @@ def test_weak_teachers_and_reduced_data_are_told(settings, tmp_path):
     found = make_study(settings, tmp_path / "weak", errors=errors)
     kinds = {(flag["kind"], flag["task"]) for flag in found["sanity"]}
     assert ("beats-teacher", "rte") in kinds
-    assert {task for kind, task in kinds if kind in ("below-majority", "far-below-published")} >= {"rte", "mrpc"}
+    assert {task for kind, task in kinds if kind in ("constant", "far-below-published")} >= {"rte", "mrpc"}
     assert "rte: synthetic example" in found["notes"]
 
 
@@ -300,6 +303,47 @@ def test_the_command_analyses_shows_and_checks(settings, tmp_path, capsys):
     assert cli.main(["study", str(file), "--check", *place]) == 1
     assert "n: 481 in the file, 480 from the tables" in capsys.readouterr().out
     assert cli.main(["study", "refrence", *place]) == 2
+    assert cli.main(["study", "results/refrence", "--check", *place]) == 2
+    assert "`--check` takes a study's folder" in capsys.readouterr().err
+
+
+def test_an_analysis_that_is_stopped_leaves_the_study_as_it_was(settings, tmp_path):
+    before = make_study(settings, tmp_path / "mine", leave_out=lambda run: run.config.seed == 1)
+    files = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+
+    def stopped(tables):
+        assert len(tables.study["runs"]) == 8
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_study(tmp_path / "mine", collect(make_sweep(settings), "mine", "Mine", ""), stopped)
+    assert files == {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert read_summary(tmp_path / "mine") == before
+    assert check(tmp_path / "mine") == []
+
+
+def test_own_files_of_one_name_are_refused_before_anything_is_trained(settings, tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.csv").write_text("text,label\n")
+    sources = [f"file:{tmp_path / folder / 'train.csv'}" for folder in ("a", "b")]
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"config": {"task": {"source": sources, **COLUMNS}}}))
+    assert cli.main(["study", str(file), "--results-dir", str(settings.results_dir)]) == 2
+    assert "are both called train; rename one of the files" in capsys.readouterr().err
+
+
+def test_a_teacher_that_answers_nothing_right_has_no_retention(settings, tmp_path):
+    """Its score is what others are divided by."""
+    config = {"task": {"source": ["glue:cola"]}, "quantization": {"bits": [4]}}
+    found = make_study(settings, tmp_path / "mine", config, errors={**ERRORS, "teacher": 0.7})
+    headline = found["bits"]["4"]
+    assert headline["teacher_score"] < 0
+    shares = ("retention", "retention_ci95_low", "retention_examples_ci95_high")
+    assert [headline[name] for name in shares] == [None, None, None]
+    assert headline["tasks"][0]["retention"] is None
+    assert describe(found).count(" -  ") >= 5
+    assert check(tmp_path / "mine") == []
 
 
 def test_every_key_is_documented(summary):
@@ -336,9 +380,9 @@ def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
     elsewhere = load_settings(tmp_path / "elsewhere")
     sweep = make_sweep(elsewhere, leave_out=lambda run: "rte" in run.label and run.config.seed == 1)
     new = collect(sweep, "mine", "Mine", "again")
-    kept = keep_older(new, old, TASKS)
-    write_tables(out, kept)
-    found = analyse(read_tables(out), RESAMPLES)
+    kept = keep_older(new, old, NAMES)
+    write_study(out, kept, lambda tables: analyse(tables, RESAMPLES))
+    found = read_summary(out)
     assert set(kept.study["kept"]) == {"rte"}
     assert kept.study["kept"]["rte"]["description"] == ""
     assert kept.predictions["rte"].equals(old.predictions["rte"])
@@ -353,11 +397,26 @@ def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
     ]
 
 
+def test_an_own_file_is_kept_as_well_and_its_missing_runs_are_not_told_as_missing(settings, tmp_path):
+    """A study of one task: no axis says whose runs are missing."""
+    (tmp_path / "reviews.csv").write_text("text,label\n")
+    config = {"seed": [0, 1], "task": {"source": f"file:{tmp_path / 'reviews.csv'}", **COLUMNS}}
+    old = collect(make_sweep(settings, config), "mine", "Mine", "")
+    sweep = make_sweep(load_settings(tmp_path / "other"), config, leave_out=lambda run: run.config.seed == 1)
+    new = collect(sweep, "mine", "Mine", "")
+    assert [one["task"] for one in new.study["unfinished"]] == ["reviews"]
+    old.study["environments"] = [{"cpu": "another"}]
+    kept = keep_older(new, old, ["reviews"])
+    assert set(kept.study["kept"]) == set(kept.predictions) == {"reviews"}
+    assert kept.study["unfinished"] == []
+    assert kept.study["environments"] == [{"cpu": "another"}]
+
+
 def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, folder):
     old = read_tables(folder)
     one_task = {**CONFIG, "task": {"source": ["glue:mrpc"]}}
     new = collect(make_sweep(settings, one_task), "mine", "Mine", "")
-    assert keep_older(new, old, ["glue:mrpc"]) is new
+    assert keep_older(new, old, ["mrpc"]) is new
     other = collect(make_sweep(settings, one_task), "another", "Mine", "")
-    assert keep_older(other, old, TASKS) is other
-    assert set(keep_older(new, old, TASKS).predictions) == {"mrpc", "rte", "stsb", "wnli"}
+    assert keep_older(other, old, NAMES) is other
+    assert set(keep_older(new, old, NAMES).predictions) == {"mrpc", "rte", "stsb", "wnli"}

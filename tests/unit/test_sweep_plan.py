@@ -9,6 +9,7 @@ from dqf.config import RunConfig
 from dqf.errors import ConfigError, FieldError, UserError
 from dqf.presets import preset_config
 from dqf.settings import load_settings
+from dqf.study.plan import plan_of
 from dqf.sweeps import command
 from dqf.sweeps.directory import open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import MOST_RUNS, Override, Plan, expand, shared_work, value_at
@@ -104,6 +105,18 @@ def test_overrides_reach_the_runs_they_match_and_yield_to_the_axes():
     runs = expand(plan).runs
     assert column(runs, "teacher.epochs") == [3.0, 3.0, 2.0, 2.0]
     assert column(runs, "student.epochs") == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_an_override_for_no_setting_is_refused_and_one_for_no_run_is_told(tmp_path, capsys):
+    runs = {"task": {"source": ["glue:rte", "glue:cola"]}}
+    wrong = plan_of({"config": runs, "overrides": [{"when": {"task.sorce": "glue:rte"}, "set": {}}]}, "mine", False)
+    with pytest.raises(UserError, match=r"must name settings: got `task\.sorce`; did you mean .*task\.source"):
+        expand(wrong.plan)
+    override = {"when": {"task.source": ["glue:rtee"]}, "set": {"student": {"epochs": 9.0}}}
+    idle = plan_of({"config": runs, "overrides": [override]}, "mine", False).plan
+    assert [one.when for one in expand(idle).idle] == [{"task.source": ("glue:rtee",)}]
+    command.checked_runs(idle, load_settings(tmp_path), lambda config, settings: None)
+    assert "no run matches the override for task.source = glue:rtee" in capsys.readouterr().err
 
 
 def test_options_of_a_method_that_a_run_does_not_use_are_dropped_or_refused():

@@ -1,10 +1,13 @@
 """Which runs' models are made at once, and what is refused before any process starts."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from dqf.errors import UserError
+from dqf.jobs import protocol
 from dqf.settings import load_settings
 from dqf.sweeps import ahead
 from dqf.sweeps.directory import Entry
@@ -52,3 +55,13 @@ def test_two_processes_do_not_wait_for_the_same_teacher(settings):
     only = list(enumerate(entries[:2], 1))
     first = ahead._take_next(only, [])
     assert ahead._take_next(only, [ahead._Making(*first, None, None, None, None, 0.0)])[0] == 2
+
+
+def test_models_are_not_made_on_once_whoever_asked_for_them_is_gone(settings, tmp_path, monkeypatch):
+    """However that ended: a process of its own session gets no signal from it."""
+    monkeypatch.setenv("DQF_RESULTS_DIR", str(settings.results_dir))
+    (run,) = runs_of(seed=(0,))
+    protocol.write_json(tmp_path / "config.json", run.config.to_dict())
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    assert ahead.main([str(tmp_path), gone.stdout.decode()]) == 130
+    assert not list(settings.results_dir.glob("cache/*"))

@@ -130,10 +130,13 @@ def by_bits(part: Mapping[str, Any]) -> go.Figure:
 
 
 def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
-    """Return the share of the teacher's score kept on each task with its interval, 100 % marked."""
+    """Return the share of the teacher's score kept on each task with its interval, 100 % marked.
+
+    A task whose teacher scores 0 or less has its line, and no point.
+    """
     at = list(range(len(rows)))
-    kept = [100 * float(row["retention"]) for row in rows]
     frame = pd.DataFrame(rows)
+    kept = 100 * numbers(frame, "retention")
     low, high = 100 * numbers(frame, "retention_ci95_low"), 100 * numbers(frame, "retention_ci95_high")
     figure = go.Figure()
     figure.add_vline(x=100, line={"color": NEUTRAL_COLOR, "width": 1, "dash": "dot"})

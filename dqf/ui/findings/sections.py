@@ -54,7 +54,7 @@ def _by_bits(part: Part) -> pd.DataFrame:
             "Score (%)": 100 * float(row["score"]),
             "low": 100 * float(row.get("score_ci95_low") or row["score"]),
             "high": 100 * float(row.get("score_ci95_high") or row["score"]),
-            "Retention (%)": 100 * float(row["retention"]),
+            "Retention (%)": tables.percent(row["retention"]),
             "n": row.get("n"),
             "Seeds": len(row.get("seeds") or ()),
             "By seed": ", ".join(f"{100 * float(one):.1f}" for one in row.get("seed_scores") or ()),

@@ -54,6 +54,11 @@ def ranged(text: str, row: Mapping[str, Any], name: str, scale: float = 100.0, d
     return f"{text} [{scale * float(low):.{digits}f}, {scale * float(high):.{digits}f}]".replace("-", "\u2212")  # type: ignore[arg-type]
 
 
+def percent(value: Any) -> float | None:
+    """Return a share (0..1) in percent as a number, None where it is not known."""
+    return 100 * float(value) if fmt.known(value) else None
+
+
 def table_1(part: Part) -> pd.DataFrame:
     """Return the paper's Table 1 from measured rows, and the paper's own two rows below, labelled."""
     rows = [
@@ -103,8 +108,8 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "× faster": row.get("speedup"),
                 "Lost": flips.get("right_to_wrong"),
                 "Won": flips.get("wrong_to_right"),
-                "Majority": _percent(row.get("majority")),
-                "Published": _percent(row.get("published")),
+                "Majority": percent(row.get("majority")),
+                "Published": percent(row.get("published")),
                 "Seeds": len(row.get("seeds") or ()),
             }
         )
@@ -176,8 +181,8 @@ def decomposition_table(part: Part) -> pd.DataFrame:
             "part": name,
             "name": {**PARTS, "total": "Total"}[name],
             "value": 100 * float(found["value"]),
-            "low": _percent(found["low"]),
-            "high": _percent(found["high"]),
+            "low": percent(found["low"]),
+            "high": percent(found["high"]),
             "p_value": found["p_value"],
         }
         for bits, row in part["bits"].items()
@@ -223,9 +228,9 @@ def setting_rows(conditions: Sequence[Part], path: str) -> pd.DataFrame:
             "bits": row["bits"],
             "name": system_title(row),
             "score": 100 * float(row["score"]),
-            "low": _percent(row.get("score_ci95_low")),
-            "high": _percent(row.get("score_ci95_high")),
-            "retention": _percent(row["retention"]),
+            "low": percent(row.get("score_ci95_low")),
+            "high": percent(row.get("score_ci95_high")),
+            "retention": percent(row["retention"]),
             "n": row.get("n"),
             "seeds": len(row.get("seeds") or ()),
         }
@@ -332,7 +337,3 @@ def setting_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(setting_value(one) for one in value) or "none"
     return METHODS.get(str(value), str(value)) or "none"
-
-
-def _percent(value: Any) -> float | None:
-    return 100 * float(value) if fmt.known(value) else None
