@@ -40,6 +40,7 @@ def sync(store: Store, settings: Settings) -> int:
         found = {path.name: path for root in roots for path in protocol.list_runs(root)}
         known = _known(store)
         changed = 0
+        answered = False
         waiting: list[_Prepared] = []
         for run_id, run_dir in sorted(found.items()):
             try:
@@ -49,6 +50,7 @@ def sync(store: Store, settings: Settings) -> int:
                 continue
             if prepared is not None:
                 waiting.append(prepared)
+                answered |= prepared.answered
             if len(waiting) == BATCH:
                 changed += _write(store, waiting)
                 waiting = []
@@ -59,7 +61,8 @@ def sync(store: Store, settings: Settings) -> int:
                 for run_id in gone:
                     _delete(cursor, run_id)
         changed += len(gone)
-        refresh_view(store, only_if_missing=not changed)
+        answered |= any(known[run_id][0] == protocol.SUCCEEDED for run_id in gone)
+        refresh_view(store, only_if_missing=not (changed and answered))
         return changed
 
 
@@ -73,7 +76,7 @@ def ingest_run(store: Store, run_dir: Path) -> bool:
         known = _known(store, run_dir.name).get(run_dir.name)
         prepared = _prepare(run_dir, known, run_dir.parent.name == "reference")
         changed = prepared is not None and bool(_write(store, [prepared]))
-        refresh_view(store, only_if_missing=not changed)
+        refresh_view(store, only_if_missing=not (changed and prepared is not None and prepared.answered))
         return changed
 
 
@@ -102,10 +105,17 @@ def _known(store: Store, run_id: str = "") -> dict[str, tuple[str, str]]:
 
 @dataclass
 class _Prepared:
-    """A run that is to be written: whether it is there already, and its rows by table."""
+    """A run that is to be written.
+
+    Attributes:
+        known: whether it is there already.
+        answered: whether it has predictions, or had.
+        rows: by table.
+    """
 
     run_id: str
     known: bool
+    answered: bool
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -144,7 +154,8 @@ def _prepare(run_dir: Path, known: tuple[str, str] | None, reference: bool) -> _
     if known == (view.state, fingerprint):
         return None
     result = protocol.read_json(run_dir / "result.json") if view.state == protocol.SUCCEEDED else None
-    prepared = _Prepared(run_dir.name, known is not None)
+    answered = isinstance(result, Mapping) or (known is not None and known[0] == protocol.SUCCEEDED)
+    prepared = _Prepared(run_dir.name, known is not None, answered)
     prepared.rows["runs"] = [run_row(view, result, reference, fingerprint)]
     if isinstance(result, Mapping):
         prepared.rows["variants"], prepared.rows["scores"] = variant_rows(view.run_id, result)

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from dqf.errors import UserError
@@ -69,18 +70,6 @@ def scores(store: Store) -> pd.DataFrame:
                   coalesce(scores.extra, false) AS extra
            FROM scores JOIN variants USING (run_id, variant_id) JOIN runs USING (run_id)
            ORDER BY runs.created DESC, run_id DESC, variants.position, scores.position""",
-    )
-
-
-def stages(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the stages of a run in order; of a live run as they were when it was last taken in.
-
-    Columns: stage, title, key, cache (`hit`, `miss` or empty), status, seconds, metrics_json.
-    """
-    return _frame(
-        store,
-        "SELECT stage, title, key, cache, status, seconds, metrics_json FROM stages WHERE run_id = ? ORDER BY position",
-        [run_id],
     )
 
 
@@ -146,7 +135,7 @@ def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
     Columns: idx, label, prediction, logits (list), sorted by idx.
 
     Raises:
-        UserError: there is no such variant, or its file is missing or outside its run.
+        UserError: there is no such variant, or its file is missing, outside its run or not readable.
     """
     with store.cursor() as cursor:
         row = cursor.execute(
@@ -158,7 +147,12 @@ def predictions(store: Store, run_id: str, variant_id: str) -> pd.DataFrame:
     path = inside(Path(row[0]), row[1])
     if path is None:
         raise UserError(f"predictions must be a file inside their run: {row[1]!r} of {run_id} is not.")
-    return _frame(store, "SELECT idx, label, prediction, logits FROM read_parquet(?) ORDER BY idx", [str(path)])
+    try:
+        return _frame(store, "SELECT idx, label, prediction, logits FROM read_parquet(?) ORDER BY idx", [str(path)])
+    except duckdb.Error:
+        raise UserError(
+            f"predictions must be a readable parquet file: {row[1]!r} of {run_id} is not; run it again."
+        ) from None
 
 
 def _frame(store: Store, sql: str, values: list[Any] | None = None) -> pd.DataFrame:

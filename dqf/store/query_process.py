@@ -37,6 +37,8 @@ ADDRESS_SPACE_BYTES = 4_000_000_000
 CPU_SECONDS = 60
 IDLE_SECONDS = 900
 BATCH_ROWS = 1000
+MOST_ERROR = 4000
+"""Characters of an error that are passed on; one can quote as long a value as a query can make."""
 _FIGURES = [
     ("idx", pa.int64()),
     ("label", pa.float64()),
@@ -194,6 +196,7 @@ def main() -> None:
         head["error"] = str(error)
     except Exception as error:
         head["error"] = explain(error, limits)
+    head["error"] = head["error"][:MOST_ERROR]
     head["seconds"] = time.monotonic() - started
     sink.write(json.dumps(head).encode() + b"\n")
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -180,7 +180,7 @@ def _receive(pipe: IO[bytes], limits: Limits, late: threading.Event) -> Answer:
         )
     said = json.loads(head)
     if said["error"]:
-        raise UserError(str(said["error"])[:4000])
+        raise UserError(str(said["error"]))
     most = 4 * limits.result_bytes
     content = pipe.read(most)
     if len(content) >= most:

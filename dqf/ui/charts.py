@@ -41,12 +41,16 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], height: int =
 
 
 def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figure:
-    """Return one quantity of the chosen variants as labelled bars with intervals, first variant on top."""
+    """Return one quantity of the chosen variants as labelled bars with intervals, first variant on top.
+
+    What is below 0, as a correlation can be, points to the left.
+    """
     values = axis.values(frame)
     low, high = axis.interval(frame)
     rows = list(range(len(frame)))
     ends = np.fmax(values, high)
-    largest = float(np.nanmax(ends)) if np.isfinite(ends).any() else 1.0
+    known = [one for one in (*ends, *np.fmin(values, low)) if np.isfinite(one)]
+    least, largest = min(0.0, *known, 0.0), max(0.0, *known, 0.0) or 1.0
     figure = go.Figure()
     figure.add_bar(
         x=values,
@@ -76,7 +80,7 @@ def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figur
         cliponaxis=False,
     )
     figure.update_layout(height=height or 90 + 34 * len(frame), margin=MARGIN, showlegend=False, bargap=0.3)
-    figure.update_xaxes(title=axis.label, range=[0, 1.35 * largest], zeroline=False)
+    figure.update_xaxes(title=axis.label, range=[1.1 * least, 1.35 * largest], zeroline=False)
     figure.update_yaxes(
         tickvals=rows,
         ticktext=[html.escape(name) for name in _names(frame)],

@@ -57,6 +57,13 @@ def percent(value: Any, decimals: int = 1) -> str:
     return f"{100 * value:.{decimals}f}{NBSP}%".replace("-", "\u2212") if known(value) else UNKNOWN
 
 
+def p_value(value: Any) -> str:
+    """Return a p-value as people read it."""
+    if not known(value):
+        return UNKNOWN
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def share(value: Any) -> str:
     """Return a share (0..1) that may be tiny as a percentage with 3 significant digits."""
     return f"{significant(100 * value)}{NBSP}%" if known(value) else UNKNOWN

@@ -54,7 +54,7 @@ def launch_button(studio: Studio) -> None:
 
 def nothing_yet(studio: Studio, runs: pd.DataFrame) -> None:
     """Render the page of a fresh installation."""
-    if len(runs):
+    if runs["state"].isin(protocol.LIVE_STATES).any():
         newest = str(runs["run_id"].iloc[0])
         components.empty_state(
             ":material/hourglass_top:",
@@ -65,11 +65,17 @@ def nothing_yet(studio: Studio, runs: pd.DataFrame) -> None:
         components.empty_state(
             ":material/rocket_launch:",
             "Nothing has been measured yet. The starter needs no model hub and takes a few minutes.",
-            lambda: launch_button(studio),
+            lambda: _first_steps(studio, runs),
         )
     ways_on()
     st.subheader("What the paper claims", anchor=False)
     _claims(None)
+
+
+def _first_steps(studio: Studio, runs: pd.DataFrame) -> None:
+    launch_button(studio)
+    if len(runs):
+        navigation.RUNS.link("See what became of the runs", query={"run": str(runs["run_id"].iloc[0])})
 
 
 def live_run(runs: pd.DataFrame) -> None:

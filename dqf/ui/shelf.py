@@ -14,7 +14,7 @@ from dqf.settings import Settings
 from dqf.shelf import clean, items
 from dqf.shelf.items import Item
 from dqf.shelf.usage import RunUsage, run_usage
-from dqf.ui import components
+from dqf.ui import addressed, components
 from dqf.ui import format as fmt
 from dqf.ui.shell import downloads, navigation
 from dqf.ui.studio import Studio
@@ -45,7 +45,9 @@ def _runs_with_items(results_dir: str, revision: int) -> list[str]:
 def choose(studio: Studio, runs: list[Path]) -> Path:
     """Return the run whose shelf is shown; the address names it."""
     names = {run.name: run for run in runs}
-    return names[str(st.selectbox("Run", list(names), key="run", bind="query-params", width=420))]
+    newest = next(iter(names))
+    gone = "The address names a run without artifacts; showing another one."
+    return names[addressed.select("Run", list(names), newest, parameter="run", key="shelf_run", gone=gone, width=420)]
 
 
 def of_run(studio: Studio, run_dir: Path) -> None:

@@ -14,13 +14,6 @@ VARIANT_TITLES = {
     "student-ptq": "Student-PTQ",
     "student-dqf": "Student-DQF",
 }
-VARIANT_HELP = {
-    "teacher": "The full-precision reference, fine-tuned for the task.",
-    "student-ft": "The student trained on hard labels, FP16.",
-    "student-kd": "The student distilled from the teacher, FP16.",
-    "student-ptq": "Student-FT after quantization.",
-    "student-dqf": "Student-KD after the same quantization: distillation and quantization together.",
-}
 VARIANT_COLORS = {
     "teacher": "#7b8494",
     "student-ft": "#b97a00",

@@ -210,6 +210,22 @@ def test_own_file_by_path_with_column_pickers(open_page, settings, tmp_path, mon
     assert config["task"]["text_column"] == "text"
 
 
+def test_a_path_that_is_typed_after_an_upload_is_taken(open_page, settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    other = tmp_path / "data" / "other.csv"
+    other.write_text(CSV)
+    app = open_page("launch")
+    app.selectbox(key="launch.task.source.kind").set_value("file:").run()
+    app.file_uploader[0].upload("mine.csv", CSV.encode(), "text/csv").run()
+    assert "/uploads/mine-" in app.text_input(key="launch.own_path").value
+    app.text_input(key="launch.own_path").set_value(str(other)).run()
+    assert app.text_input(key="launch.own_path").value == str(other)
+    app.button(key="launch_button").click().run()
+    config = json.loads(next(settings.runs_dir.iterdir()).joinpath("config.json").read_text())
+    assert config["task"]["source"] == f"file:{other}"
+
+
 def test_own_file_outside_the_roots_is_refused(open_page):
     app = open_page("launch")
     app.selectbox(key="launch.task.source.kind").set_value("file:").run()

@@ -105,6 +105,55 @@ def test_runs_opens_the_newest_or_the_one_in_the_address(open_page, filled):
     assert "The run is failed." in everything(app)
 
 
+@pytest.mark.parametrize(
+    ("page", "box"), [("reports", "report_run"), ("scenarios", "scenario_run"), ("playground", "playground_run")]
+)
+def test_a_chosen_run_stays_in_the_address_and_one_that_is_gone_is_told(open_page, filled, page, box):
+    """The default is the newest run, which is another one tomorrow."""
+    app = open_page(page)
+    assert app.query_params["run"] == app.selectbox(key=box).value == filled["new"].name
+    app.selectbox(key=box).select(filled["old"].name).run()
+    assert app.query_params["run"] == filled["old"].name
+    app = open_page(page, run="20200101-000000-nothing-0000")
+    assert "names a run without results" in everything(app)
+    assert app.query_params["run"] == filled["new"].name
+
+
+def test_a_link_that_is_followed_again_shows_the_same_again(open_page, filled):
+    app = open_page("playground", run=filled["old"].name)
+    for page in ("runs", "playground"):
+        app.switch_page(f"pages/{page}.py")
+        app.query_params["run"] = filled["old"].name
+        app.run()
+    assert app.selectbox(key="playground_run").value == filled["old"].name
+
+
+def test_the_task_of_the_frontier_stays_in_the_address(open_page, filled):
+    app = open_page("frontier")
+    assert app.query_params["task"] == "bbc-headlines"
+    assert "names a task without results" in everything(open_page("frontier", task="no-such-task"))
+
+
+def test_a_selected_row_of_the_frontier_is_not_another_one_after_a_filter(open_page, filled):
+    app = open_page("frontier", task="bbc-headlines")
+    (key,) = (one for one in app.session_state._state.filtered_state if one.startswith("frontier_table"))
+    app.session_state[key] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    assert app.button(key="add_to_basket").label == "Add 1 to basket"
+    app.session_state["method"] = ["Student-DQF"]
+    app.run()
+    assert app.button(key="add_to_basket").label == "Add to basket"
+
+
+def test_overview_of_failed_runs_alone_offers_to_launch(open_page, settings):
+    from tests.support.example_runs import write_example_run
+
+    write_example_run(settings.runs_dir, state="failed", age_seconds=30)
+    app = open_page("overview")
+    assert "first results will appear here" not in everything(app)
+    assert app.button(key="launch_starter")
+
+
 def test_runs_says_when_the_address_names_no_run(open_page, filled):
     text = everything(open_page("runs", run="20200101-000000-nothing-0000"))
     assert "names a run that does not exist" in text

@@ -27,6 +27,17 @@ def test_all_runs_of_a_task_can_be_judged_together(open_page, filled):
     assert set(table["Run"]) == {filled["new"].name, filled["old"].name}
 
 
+def test_a_run_whose_machine_is_not_known_is_judged_with_its_like(open_page, filled):
+    path = filled["new"] / "result.json"
+    result = json.loads(path.read_text())
+    result["environment"].update(cpu=None, threads=None)
+    result["baseline"].update(hardware=None, threads=None)
+    path.write_text(json.dumps(result))
+    app = open_page("scenarios", run=filled["new"].name, together="true")
+    assert not app.exception
+    assert set(app.dataframe[0].value["Run"]) == {filled["new"].name}
+
+
 def test_a_strict_limit_leaves_nothing_and_says_so(open_page, filled):
     assert "No verified student holds the allowed loss" in everything(
         open_page("scenarios", run=filled["sst2"].name, within="0.5")

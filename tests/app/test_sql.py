@@ -115,6 +115,13 @@ def test_every_example_gives_rows_and_its_chart(taken, example):
         np.testing.assert_allclose(np.sort(drawn), np.sort(frame[example.y].astype(float)))
 
 
+@pytest.mark.parametrize("title", ["flipped against", "Confusion matrix", "every student gets wrong"])
+def test_examples_about_right_and_wrong_leave_numbers_out(taken, title):
+    """No predicted number equals its target."""
+    (example,) = (one for one in EXAMPLES if title in one.title)
+    assert "stsb" not in set(sql_chart.to_frame(sandbox.ask(taken, example.sql).table)["task"])
+
+
 def test_columns_of_one_name_and_exact_decimals_can_be_shown():
     table = pa.Table.from_arrays(
         [pa.array([1]), pa.array([2]), pa.array([3]).cast(pa.decimal128(25, 2))], ["a", "a", "d"]
@@ -122,6 +129,26 @@ def test_columns_of_one_name_and_exact_decimals_can_be_shown():
     frame = sql_chart.to_frame(table)
     assert list(frame) == ["a", "a (2)", "d"]
     assert frame["d"].tolist() == [3.0]
+
+
+def test_what_python_has_nothing_for_is_refused_in_a_sentence(open_page, filled):
+    app = open_page("sql")
+    for value in ("DATE '0044-03-15 (BC)'", "TIME '24:00:00'", "union_value(num := 2)"):
+        ask(app, f"SELECT {value} AS x")
+        assert not app.exception
+        assert "a result must hold what a page can show" in everything(app)
+        assert not app.dataframe[1:]
+    ask(app, "SELECT error(repeat('x', 300000))")
+    assert not app.exception
+    assert "xxxx" in everything(app)
+    ask(app, "SELECT md5(run_id)::BLOB AS digest, 1 AS one, 2 AS two FROM runs")
+    assert not app.exception
+    assert "digest" not in app.selectbox(key=next(box.key for box in app.selectbox if box.label == "Across")).options
+
+
+def test_columns_find_a_name_that_is_free():
+    table = pa.table([[1], [2], [3]], names=["a", "a", "a (2)"])
+    assert list(sql_chart.to_frame(table)) == ["a", "a (2)", "a (2) (2)"]
 
 
 def test_rare_values_share_a_color_and_kinds_of_variant_keep_theirs():

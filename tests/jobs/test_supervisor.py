@@ -39,8 +39,9 @@ def test_kill_of_the_worker_is_seen_and_resume_succeeds(supervisor, settings, la
     assert "resume" in read_run(run_dir).error
     actions.resume(settings, run_dir.name)
     wait_for(lambda: stored_state(supervisor, run_dir) == "succeeded")
-    stages = queries.stages(supervisor.store, run_dir.name)
-    assert list(stages.cache) == ["hit", "miss", "miss"]
+    with supervisor.store.cursor() as cursor:
+        cached = cursor.execute("SELECT cache FROM stages WHERE run_id = ? ORDER BY position", [run_dir.name])
+        assert cached.fetchall() == [("hit",), ("miss",), ("miss",)]
 
 
 def test_killed_worker_leaves_no_orphans(supervisor, launch):

@@ -112,7 +112,7 @@ def test_unverified_and_unknown_figures_are_never_the_answer():
     assert chosen(frame, Budget()) == ("student-dqf", True)
     assert not Budget(latency_ms=3.0).fits(frame)[3]
     assert budgets.choose(frame[frame["variant"] == "teacher"], Budget(), "size_bytes") is None
-    assert "change the filters" in budgets.sentence(None, Budget())
+    assert "no verified student with known figures" in budgets.sentence(None, Budget())
 
 
 def test_a_limit_that_is_just_met_fits():

@@ -213,6 +213,20 @@ def test_mixed_precision_is_told_from_uniform_bits_by_name():
     assert name_of("Student-DQF", 3.0, "GPTQ", mixed=True) == "Student-DQF mixed 3-bit GPTQ"
 
 
+def test_bars_below_zero_lie_inside_the_axis():
+    frame = pd.DataFrame(
+        {
+            "key": ["r/a", "r/b"], "name": ["A", "B"], "label": ["A", "B"], "variant": ["student-ft", "student-kd"],
+            "score": [-0.04, -0.02], "score_ci95_low": [-0.1, np.nan], "score_ci95_high": [0.02, np.nan],
+        }
+    )  # fmt: skip
+    low, high = bars(frame, SCORE).layout.xaxis.range
+    assert low <= -10
+    assert high > 2
+    low, high = bars(frame.assign(score_ci95_high=np.nan), SCORE).layout.xaxis.range
+    assert low <= -10 < 0 < high
+
+
 def test_bars_of_equal_names_are_told_apart_by_their_run():
     names = list(bars(table(), SIZE).layout.yaxis.ticktext)
     assert names[0] == "Teacher · aaaa"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dqf.settings import load_settings
-from dqf.store import queries, snapshot
+from dqf.store import ingest, queries, snapshot
 from dqf.store.db import Store
 from dqf.store.ingest import ingest_run, rebuild, sync
 from dqf.store.predictions import prediction_files
@@ -136,3 +136,19 @@ def test_a_store_from_before_gets_the_view_without_reading_runs_again(settings, 
     assert len(ask(store, "SELECT * FROM predictions")) == 5 * 40
     assert rebuild(store, settings) == 1
     assert len(ask(store, "SELECT * FROM predictions")) == 5 * 40
+
+
+def test_the_view_is_made_anew_only_where_predictions_came_or_went(settings, store, monkeypatch):
+    """Over many runs it takes seconds."""
+    made = []
+    monkeypatch.setattr(ingest, "refresh_view", lambda store, only_if_missing: made.append(not only_if_missing))
+    queued = write_example_run(settings.runs_dir, state="queued")
+    ingest_run(store, queued)
+    write_example_run(settings.runs_dir, state="failed", seed=1)
+    sync(store, settings)
+    assert made == [False, False]
+    done = write_example_run(settings.runs_dir, seed=2)
+    ingest_run(store, done)
+    shutil.rmtree(done)
+    sync(store, settings)
+    assert made == [False, False, True, True]

@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dqf.errors import UserError
@@ -99,13 +100,23 @@ def test_scores_stages_and_predictions(settings, store):
     run_dir = write_example_run(settings.runs_dir, n=50)
     sync(store, settings)
     assert len(queries.scores(store)) == 5
-    stages = queries.stages(store, run_dir.name)
-    assert list(stages.cache.unique()) == ["miss"]
+    with store.cursor() as cursor:
+        assert cursor.execute("SELECT DISTINCT cache FROM stages").fetchall() == [("miss",)]
     rows = queries.predictions(store, run_dir.name, "student-kd")
     assert list(rows.columns) == ["idx", "label", "prediction", "logits"]
     assert len(rows) == 50
     with pytest.raises(UserError, match="recorded variant"):
         queries.predictions(store, run_dir.name, "student-xx")
+
+
+def test_predictions_that_cannot_be_read_are_refused_in_a_sentence(settings, store):
+    run_dir = write_example_run(settings.runs_dir)
+    sync(store, settings)
+    (run_dir / "predictions" / "teacher.parquet").write_bytes(b"not parquet")
+    pd.DataFrame({"other": [1]}).to_parquet(run_dir / "predictions" / "student-kd.parquet")
+    for variant in ("teacher", "student-kd"):
+        with pytest.raises(UserError, match=f"must be a readable parquet file: 'predictions/{variant}"):
+            queries.predictions(store, run_dir.name, variant)
 
 
 def test_predictions_outside_the_run_are_refused(settings, store, tmp_path):

@@ -114,22 +114,15 @@ def readable(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
                 f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "\u2212")
                 for low, high in zip(table["low"], table["high"], strict=True)
             ],
-            "p, corrected": [p_value(value) for value in table["p_holm"]],
+            "p, corrected": [fmt.p_value(value) for value in table["p_holm"]],
             "Verdict": table["verdict"].map(words),
             "Lost": table["only_first"],
             "Won": table["only_second"],
-            "p": [p_value(value) for value in table["p_value"]],
+            "p": [fmt.p_value(value) for value in table["p_value"]],
             "n": table["n"],
             "Test": table["test"],
         }
     )
-
-
-def p_value(value: float) -> str:
-    """Return a p-value as people read it."""
-    if not fmt.known(value):
-        return fmt.UNKNOWN
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _columns() -> dict[str, Any]:
@@ -158,7 +151,7 @@ def forest(table: pd.DataFrame, labels: dict[str, str], kinds: dict[str, str], n
     for place, row in zip(at, table.to_dict("records"), strict=True):
         claimed = bool(row["verdict"])
         color = variant_color(str(kinds[row["second"]]))
-        second, first = labels[row["second"]], labels[row["first"]]
+        second, first, p = labels[row["second"]], labels[row["first"]], fmt.p_value(row["p_holm"])
         names.append(html.escape(f"{second} − {first}" if named_first else second))
         figure.add_scatter(
             x=[100 * row["difference"]],
@@ -173,7 +166,7 @@ def forest(table: pd.DataFrame, labels: dict[str, str], kinds: dict[str, str], n
                 "thickness": 1.5,
                 "width": 4,
             },
-            hovertemplate=f"{html.escape(second)}: %{{x:+.1f}} pp, corrected p {p_value(row['p_holm'])}<extra></extra>",
+            hovertemplate=f"{html.escape(second)}: %{{x:+.1f}} pp, corrected p {p}<extra></extra>",
         )
     figure.update_layout(height=80 + 30 * len(table), margin=MARGIN, showlegend=False)
     figure.update_xaxes(title="Difference of score (pp)", zeroline=False)

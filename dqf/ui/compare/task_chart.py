@@ -26,6 +26,14 @@ def by_task(rows: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("task", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
+def _heading(task: str, part: pd.DataFrame) -> str:
+    """Return a task with its metric and how many examples were scored, fewest to most of these variants."""
+    metrics = html.escape(" or ".join(dict.fromkeys(part["metric"].astype(str))))
+    counts = sorted({int(n) for n in part["n"].dropna()})
+    n = f", n {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''}" if counts else ""
+    return f"<b>{html.escape(task)}</b> · {metrics}{n}"
+
+
 def task_bars(frame: pd.DataFrame) -> go.Figure:
     """Return `by_task` as bars under a heading per task.
 
@@ -47,7 +55,7 @@ def task_bars(frame: pd.DataFrame) -> go.Figure:
                 x=0,
                 y=at - 0.1,
                 xref="paper",
-                text=f"<b>{html.escape(task)}</b> · {html.escape(str(row['metric']))}, n {row['n']}",
+                text=_heading(task, frame[frame["task"] == task]),
                 showarrow=False,
                 xanchor="left",
             )

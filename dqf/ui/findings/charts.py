@@ -92,7 +92,7 @@ def by_bits(part: Mapping[str, Any]) -> go.Figure:
         ]
         found.sort(key=lambda pair: pair[0])
         score, low, high = (
-            [100 * float(row.get(key) or row["score"]) for _, row in found]
+            [100 * float(row["score"] if row.get(key) is None else row[key]) for _, row in found]
             for key in ("score", "score_ci95_low", "score_ci95_high")
         )
         shift = -0.06 if names[0] == "student-ft" else 0.06

@@ -52,8 +52,8 @@ def _by_bits(part: Part) -> pd.DataFrame:
         {
             "Variant": tables.system_title(row),
             "Score (%)": 100 * float(row["score"]),
-            "low": 100 * float(row.get("score_ci95_low") or row["score"]),
-            "high": 100 * float(row.get("score_ci95_high") or row["score"]),
+            "low": tables.percent(row.get("score_ci95_low")),
+            "high": tables.percent(row.get("score_ci95_high")),
             "Retention (%)": tables.percent(row["retention"]),
             "n": row.get("n"),
             "Seeds": len(row.get("seeds") or ()),
@@ -69,6 +69,8 @@ def pays(study: Study) -> None:
     if not paths:
         return
     rows = tables.pays_rows(study.conditions, paths)
+    if rows.empty:  # analysed before this was looked at
+        return
     hidden = paths == [tables.LABELS]
     title = "Training rows with labels" if hidden else " / ".join(map(tables.setting_title, paths))
     st.subheader("When distillation pays", anchor=False)

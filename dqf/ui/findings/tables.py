@@ -151,8 +151,8 @@ def verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             "Verdict": [str(row["verdict"]).capitalize() for row in verdicts],
             "Effect": [effect(row, "effect") for row in verdicts],
             "95 % CI": [f"{effect(row, 'low')} to {effect(row, 'high')}" for row in verdicts],
-            "p": [p_value(row["p_value"]) for row in verdicts],
-            "p, corrected": [p_value(row["p_holm"]) for row in verdicts],
+            "p": [fmt.p_value(row["p_value"]) for row in verdicts],
+            "p, corrected": [fmt.p_value(row["p_holm"]) for row in verdicts],
         }
     )
 
@@ -161,13 +161,6 @@ def effect(row: Mapping[str, Any], name: str) -> str:
     """Return an effect or an end of its interval in its unit: points, or a ratio of latencies."""
     value = row[name]
     return fmt.times(value) if row["unit"] == "ratio" else fmt.points(value)
-
-
-def p_value(value: Any) -> str:
-    """Return a p-value as people read it."""
-    if not fmt.known(value):
-        return fmt.UNKNOWN
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def decomposition_table(part: Part) -> pd.DataFrame:

@@ -126,7 +126,7 @@ def choose(frame: pd.DataFrame, budget: Budget, cost: str) -> Choice | None:
 def sentence(choice: Choice | None, budget: Budget) -> str:
     """Return the answer after its heading: what the best variant costs, or what the closest one misses."""
     if choice is None:
-        return "no verified variant is shown here; change the filters."
+        return "no verified student with known figures is among these rows."
     row = choice.row
     if choice.fits:
         return _figures(row) + doubt(row, budget)

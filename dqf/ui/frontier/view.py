@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dqf.ui import basket, components, frames, variant_table
+from dqf.ui import addressed, basket, components, frames, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
 from dqf.ui.charts import CONFIG
@@ -69,7 +71,8 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
     tasks = [*frames.options(variants, "task"), ALL_TASKS]
     newest = str(frames.newest_run_with_variants(variants)["task"].iloc[0])
     with st.container(border=True):
-        task = st.selectbox("Task", tasks, index=tasks.index(newest), key="task", bind="query-params")
+        gone = "The address names a task without results; showing another one."
+        task = addressed.select("Task", tasks, newest, parameter="task", key="task", gone=gone)
         kinds = st.pills(
             "Method",
             frames.options(variants, "kind"),
@@ -175,8 +178,15 @@ def table(studio: Studio, shown: pd.DataFrame) -> list[str]:
     part = shown.head(TABLE_ROWS)
     if len(shown) > TABLE_ROWS:
         st.caption(f"The newest {TABLE_ROWS} of {len(shown)} variants; filters bring up the others.")
+    # A table keeps its selection by row number, so other rows need another table.
+    rows = zlib.crc32(" ".join(part["key"]).encode())
     event = variant_table.show(
-        part, studio.scores(), key="frontier_table", with_run=True, on_select="rerun", selection_mode="multi-row"
+        part,
+        studio.scores(),
+        key=f"frontier_table_{rows}",
+        with_run=True,
+        on_select="rerun",
+        selection_mode="multi-row",
     )
     return [str(part["key"].iloc[row]) for row in event["selection"]["rows"] if row < len(part)]
 

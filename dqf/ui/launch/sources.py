@@ -20,6 +20,8 @@ from dqf.settings import Settings
 from dqf.ui.forms import Form, FormField, free_widget, options_widget, render
 
 OWN_FILE = "file:"
+TAKEN = "launch.upload_taken"
+"""Which upload the path was filled in by."""
 MODEL_TITLES = {f"starter:{one.name}": one.title for one in STARTERS}
 STUDENT_TITLES = {**MODEL_TITLES, TEACHER_LAYERS: "Layers of the teacher"}
 TASK_TITLES = dict(task_choices())
@@ -69,10 +71,11 @@ def _own_file(settings: Settings) -> str:
         key="launch.upload",
         help="A table with a text column and a label column. It is kept in the results folder.",
     )
-    if uploaded is not None:
+    if uploaded is not None and st.session_state.get(TAKEN) != uploaded.file_id:  # later the path may be another
         try:
             path = store_upload(settings, uploaded.name, uploaded.getvalue())
             st.session_state["launch.own_path"] = str(path)
+            st.session_state[TAKEN] = uploaded.file_id
         except (UserError, OSError) as error:
             st.text(str(error))
     path_text = st.text_input(

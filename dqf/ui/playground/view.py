@@ -18,7 +18,7 @@ from dqf.serving.manager import ServingManager
 from dqf.serving.models import Model, find_model
 from dqf.serving.shared import ensure_serving
 from dqf.store import queries
-from dqf.ui import components, scored
+from dqf.ui import addressed, components, scored
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG
 from dqf.ui.playground import answers as playground
@@ -77,18 +77,16 @@ def choose_run(studio: Studio, variants: pd.DataFrame) -> str:
     """Return the chosen run: from the address, or the newest whose artifacts are here; the address names it."""
     options = list(dict.fromkeys(variants["run_id"]))
     tasks = dict(zip(variants["run_id"], variants["task"], strict=True))
-    asked = st.query_params.get(RUN, "")
-    if asked and asked not in options:
-        components.notice("warning", "The address names a run without results; showing another one.", asked[:80])
-    elif asked and asked != st.session_state.get("_playground_address"):
-        st.session_state["playground_run"] = asked
-    if st.session_state.get("playground_run") not in options:
-        st.session_state["playground_run"] = _first_run(studio, options)
-    chosen = str(
-        st.selectbox("Run", options, format_func=lambda run: f"{run} · {tasks[run]}", key="playground_run", width=420)
+    return addressed.select(
+        "Run",
+        options,
+        _first_run(studio, options),
+        parameter=RUN,
+        key="playground_run",
+        gone=addressed.NO_RESULTS,
+        format_func=lambda run: f"{run} · {tasks[run]}",
+        width=420,
     )
-    st.session_state["_playground_address"] = st.query_params[RUN] = chosen
-    return chosen
 
 
 def _first_run(studio: Studio, options: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ import dqf
 from dqf.exporting.card import public
 from dqf.redact import redact_data
 from dqf.ui import format as fmt
-from dqf.ui.compare.differences import p_value
 from dqf.ui.frontier import budgets
 from dqf.ui.frontier.budgets import Budget
 from dqf.ui.scenario import advice as scenarios
@@ -181,7 +180,7 @@ def _differences(tests: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
                 "Variant": names[row["second"]],
                 "Against": names[row["first"]],
                 "Difference": f"{fmt.points(row['difference'])} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
-                "p (Holm)": p_value(row["p_holm"]),
+                "p (Holm)": fmt.p_value(row["p_holm"]),
                 "Verdict": words[row["verdict"]],
                 "Lost": fmt.count(row["only_first"]),
                 "Won": fmt.count(row["only_second"]),

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import basket, components, frames
+from dqf.ui import addressed, basket, components, frames
 from dqf.ui import format as fmt
 from dqf.ui.frontier import budget_view
 from dqf.ui.report import files
@@ -39,7 +39,7 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
             order = {key: at for at, key in enumerate(held)}
             rows = variants[variants["key"].isin(order)]
             return rows.sort_values("key", key=lambda column: column.map(order)) if len(rows) else rows, loss
-        run_id = st.selectbox("Run", runs, index=runs.index(first), key="run", bind="query-params")
+        run_id = addressed.select("Run", runs, first, parameter="run", key="report_run", gone=addressed.NO_RESULTS)
     return variants[variants["run_id"] == run_id].head(MOST), loss
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dqf.jobs import protocol
-from dqf.ui import components
+from dqf.ui import addressed, components
 from dqf.ui import format as fmt
 from dqf.ui.studio import Studio, open_studio
 from dqf.ui.theme import STATE_MARKS
@@ -21,16 +21,10 @@ TABLE_ROWS = 200
 def choose(runs: pd.DataFrame) -> str:
     """Return the chosen run: from the address, from the table, or the newest; the address always names it."""
     options = runs["run_id"].tolist()
-    asked = st.query_params.get(PARAMETER, "")
-    if asked and asked not in options:
-        components.notice("warning", "The address names a run that does not exist; showing another one.", asked[:80])
-    elif asked and (asked != st.session_state.get("_run_address") or KEY not in st.session_state):
-        st.session_state[KEY] = asked
-    if st.session_state.get(KEY) not in options:
-        st.session_state[KEY] = options[0]
-    chosen = str(st.selectbox("Run", options, key=KEY, help="Type to search by id."))
-    st.session_state["_run_address"] = st.query_params[PARAMETER] = chosen
-    return chosen
+    gone = "The address names a run that does not exist; showing another one."
+    return addressed.select(
+        "Run", options, options[0], parameter=PARAMETER, key=KEY, gone=gone, help="Type to search by id."
+    )
 
 
 def table(studio: Studio) -> None:

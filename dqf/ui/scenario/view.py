@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import components, frames
+from dqf.ui import addressed, components, frames
 from dqf.ui import format as fmt
 from dqf.ui.frontier import budget_view
 from dqf.ui.frontier.budgets import Budget, doubt
@@ -42,7 +43,8 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     runs = list(dict.fromkeys(variants["run_id"]))
     first = str(frames.newest_run_with_variants(variants)["run_id"].iloc[0])
     left, middle, right = st.columns((3, 2, 2), gap="medium", vertical_alignment="bottom")
-    run_id = left.selectbox("Run", runs, index=runs.index(first), key=RUN, bind="query-params")
+    with left:
+        run_id = addressed.select("Run", runs, first, parameter=RUN, key="scenario_run", gone=addressed.NO_RESULTS)
     together = middle.toggle(
         ALL,
         key="together",
@@ -53,9 +55,8 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
         loss = budget_view.loss_slider()
     chosen = variants[variants["run_id"] == run_id]
     if together:
-        one = chosen.iloc[0]
-        same = (variants["task"] == one["task"]) & (variants["threads"] == one["threads"])
-        chosen = variants[same & (variants["hardware"] == one["hardware"])]
+        alike = [variants[name].isin(chosen[name]) for name in ("task", "threads", "hardware")]
+        chosen = variants[np.logical_and.reduce(alike)]
     return chosen, loss
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pyarrow as pa
 
+from dqf.errors import UserError
 from dqf.ui.charts import LEGEND, MARGIN
 from dqf.ui.theme import SERIES_COLORS, VARIANT_COLORS, VARIANT_TITLES
 
@@ -20,13 +21,21 @@ MODES = {"Points": "markers", "Lines": "lines+markers"}
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Return a result for pandas: every column under a name of its own, exact decimals as floats."""
-    seen: dict[str, int] = {}
-    names = []
+    """Return a result for pandas: every column under a name of its own, exact decimals as floats.
+
+    Raises:
+        UserError: a type or a value that Python has nothing for, such as a day before the year 1.
+    """
+    names: list[str] = []
     for name in table.column_names:
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    frame = table.rename_columns(names).to_pandas()
+        free = (name, *(f"{name} ({at})" for at in range(2, len(table.column_names) + 2)))
+        names.append(next(one for one in free if one not in names))
+    try:
+        frame = table.rename_columns(names).to_pandas()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        raise UserError(
+            f"a result must hold what a page can show: {str(error)[:300]}; cast that column to text, as in `x::TEXT`."
+        ) from None
     for name in names:
         if frame[name].map(lambda value: isinstance(value, Decimal)).any():
             frame[name] = pd.to_numeric(frame[name])
@@ -39,11 +48,11 @@ def numeric(frame: pd.DataFrame) -> list[str]:
 
 
 def plottable(frame: pd.DataFrame) -> list[str]:
-    """Return the columns whose values can stand on an axis: no lists or structures."""
+    """Return the columns whose values can stand on an axis: no lists, structures or bytes."""
     return [
         str(name)
         for name in frame
-        if not frame[name].map(lambda one: isinstance(one, list | dict)).any()
+        if not frame[name].map(lambda one: isinstance(one, list | dict | bytes)).any()
         and not frame[name].map(lambda one: hasattr(one, "shape") and getattr(one, "shape", ()) != ()).any()
     ]
 

@@ -58,7 +58,7 @@ ORDER BY task, value DESC""",
        count(*) AS n
 FROM predictions AS one
 JOIN predictions AS teacher USING (run_id, task, idx)
-WHERE teacher.variant_id = 'teacher' AND one.variant_id <> 'teacher'
+WHERE teacher.variant_id = 'teacher' AND one.variant_id <> 'teacher' AND one.confidence IS NOT NULL
 GROUP BY ALL
 ORDER BY right_to_wrong DESC""",
         "Points",
@@ -92,6 +92,7 @@ ORDER BY ALL""",
         """SELECT task, label, prediction, count(*) AS n
 FROM predictions
 WHERE run_id = (SELECT max(run_id) FROM variants) AND variant_id = 'teacher'
+      AND confidence IS NOT NULL
 GROUP BY ALL
 ORDER BY task, label, prediction""",
     ),
@@ -99,7 +100,7 @@ ORDER BY task, label, prediction""",
         "Examples that every student gets wrong",
         """SELECT run_id, task, idx, any_value(label) AS label, count(*) AS students
 FROM predictions
-WHERE variant_id <> 'teacher'
+WHERE variant_id <> 'teacher' AND confidence IS NOT NULL
 GROUP BY run_id, task, idx
 HAVING bool_and(prediction <> label)
 ORDER BY run_id, idx""",
