@@ -52,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
+    except OSError as error:
+        print(
+            f"files must be there and of the right kind, and may be written: {error.filename or 'one'} could not be "
+            f"used ({error.strerror or error}); mend that, or set `DQF_RESULTS_DIR` to another folder.",
+            file=sys.stderr,
+        )
+        return FAILED
 
 
 def entry() -> NoReturn:
@@ -166,13 +173,13 @@ def _study(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.results_dir)
     run_dir = protocol.find_run((settings.runs_dir,), arguments.run)
-    _check(RunConfig.from_dict(read_config_file(run_dir / "config.json")), settings)
+    _check(RunConfig.from_dict(read_config_file(run_dir / "config.json")), settings, resumed=True)
     with stop_signals() as stop:
         actions.take_over(run_dir)
         return _work(run_dir, settings, stop, arguments.json)
 
 
-def _check(config: RunConfig, settings: Settings) -> None:
+def _check(config: RunConfig, settings: Settings, resumed: bool = False) -> None:
     """Look at files, columns, shapes and disk before anything is made.
 
     Raises:
@@ -180,7 +187,7 @@ def _check(config: RunConfig, settings: Settings) -> None:
     """
     from dqf.preflight import require
 
-    require(config, settings)
+    require(config, settings, resumed)
 
 
 def _work(run_dir: Path, settings: Settings, stop: Stop, as_json: bool) -> int:

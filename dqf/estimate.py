@@ -26,6 +26,8 @@ INFERENCE_FLOPS_PER_CORE = 80e9
 OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
 QUANTIZE_S_PER_PARAM = 5e-7
+MIXED_PASSES = 12
+"""Of a mixed precision beside one of uniform bits: four bit-widths are tried, and every layer's sensitivity to them."""
 RUNTIME_BYTES = 700_000_000
 CALIBRATION_ROWS = 32
 """Texts of a calibration batch, which block tuning takes one of per step."""
@@ -119,6 +121,10 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         scored += config.distillation.transfer_rows
     forms = len(_bit_widths(config, student))
     runs = 3 + 2 * forms
+    sessions = 1 if config.measurement.shared_runtime == "none" else 2
+    timed = 2 * sessions * config.measurement.latency_samples  # each once untimed
+    mixed = forms - len(config.quantization.bits)
+    passes = len(config.quantization.bits) + MIXED_PASSES * mixed
     parts = dict.fromkeys(PARTS, 0.0)
     parts[MEASURE] = 20.0 + runs * 4 * PROCESS_START_S
     memory = RUNTIME_BYTES
@@ -128,11 +134,15 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if config.teacher.tuning == LORA:
             trained = _adapter_params(teacher, config.teacher.lora_rank)
         steps = config.teacher.epochs * work.train_rows / config.teacher.batch_size
-        once = _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
+        once = 0.0
+        if config.teacher.fine_tune != "never":
+            once = _training_s(teacher, trained, config.teacher.epochs * work.train_rows, steps, work, settings)
+            memory = max(memory, _training_bytes(teacher, trained, work, config.teacher.batch_size))
+            disk += 12 * trained
         parts[TEACHER] += config.distillation.teachers * (once + _inference_s(teacher, scored, work, settings))
-        parts[MEASURE] += _inference_s(teacher, 2 * work.eval_rows, work, settings)
-        memory = max(memory, _training_bytes(teacher, trained, work, config.teacher.batch_size))
-        disk += 2 * (1 + config.distillation.teachers) * teacher.params + 12 * trained
+        parts[MEASURE] += _inference_s(teacher, 2 * work.eval_rows + timed, work, settings)
+        memory = max(memory, RUNTIME_BYTES + 4 * teacher.params)
+        disk += 2 * (1 + config.distillation.teachers) * teacher.params
     if student is not None:
         steps = config.student.epochs * work.train_rows / config.student.batch_size
         rows = config.student.epochs * work.train_rows
@@ -140,7 +150,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if config.student.tuning == LORA:
             trained = _adapter_params(student, config.student.lora_rank)
         parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
-        parts[QUANTIZE] += 2 * forms * student.linear_params * QUANTIZE_S_PER_PARAM
+        parts[QUANTIZE] += 2 * passes * student.linear_params * QUANTIZE_S_PER_PARAM
         tuned_tokens = config.quantization.block_steps * CALIBRATION_ROWS * work.tokens_per_row
         parts[QUANTIZE] += 2 * forms * 6 * student.linear_params * tuned_tokens / _training_flops(settings)
         if steps := config.quantization.output_steps:
@@ -149,7 +159,7 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
             parts[QUANTIZE] += 2 * forms * once
             # Besides what training takes: where weights stand on their grid, what is used of that, and the codes.
             memory = max(memory, 12 * student.params + _training_bytes(student, student.params, work, batch_size))
-        parts[MEASURE] += _inference_s(student, runs * work.eval_rows, work, settings)
+        parts[MEASURE] += _inference_s(student, runs * work.eval_rows + (runs - 1) * timed, work, settings)
         memory = max(memory, _training_bytes(student, trained, work, config.student.batch_size))
         disk += student.params * (12 + 4 * forms)
     if teacher is not None and student is not None and needs_features(config):

@@ -14,14 +14,14 @@ import torch
 
 from dqf.config import RunConfig
 from dqf.data.load import load_task
-from dqf.errors import ConfigError
 from dqf.estimate import estimate
 from dqf.estimate_history import write_estimate
+from dqf.jobs import protocol
 from dqf.memory import keep_freed_memory
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
 from dqf.models.layer_pairs import needs_features
-from dqf.preflight import check
+from dqf.preflight import require
 from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
@@ -115,6 +115,12 @@ def _scoring_stages(config: RunConfig, stage: str, teacher: str) -> list[tuple[s
     return [*stages, (f"{stage}:joined", f"Join {teacher}'s outputs")] if len(stages) > 1 else stages
 
 
+def _has_begun(run_dir: Path) -> bool:
+    """Tell whether an earlier attempt has written events."""
+    worker = protocol.read_worker(run_dir)
+    return worker is not None and worker.log_bytes > 0
+
+
 def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter: Reporter) -> dict[str, Any]:
     """Carry out a run and return its result, which also lies in `result.json`.
 
@@ -130,9 +136,7 @@ def run_pipeline(config: RunConfig, run_dir: Path, settings: Settings, reporter:
     """
     stages = planned_stages(config)
     reporter.plan(stages)
-    errors = check(config, settings)
-    if errors:
-        raise ConfigError(errors)
+    require(config, settings, resumed=_has_begun(run_dir))
     write_estimate(run_dir, estimate(config, settings), settings.threads)
     context = _begin(config, run_dir, settings, reporter, stages)
     with repeatable_torch(settings.training_threads):

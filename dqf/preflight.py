@@ -33,12 +33,20 @@ from dqf.models.layer_pairs import (
 from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
 from dqf.room import memory_error, memory_limit
+from dqf.runtimes._select import installed_runtimes
 from dqf.settings import Settings
 
 __all__ = ["check", "columns"]
 
 T = TypeVar("T")
 UNKNOWN_LAYERS = 10_000
+NOT_LINEAR = frozenset({"gpt2", "openai-gpt", "ctrl", "xlnet"})
+"""Architectures whose blocks multiply by other things than `nn.Linear` (Conv1D, bare parameters)."""
+TABLE_OF_POSITIONS = {
+    "bert": 0, "distilbert": 0, "electra": 0, "albert": 0, "gpt2": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2,
+    "mpnet": 2,
+}  # fmt: skip
+"""Architectures with one learned row per position, and how many of the rows are not for texts."""
 """Of a model on the hub, more than any has: its layer map is checked for spelling now, and again once it is there."""
 
 
@@ -51,23 +59,24 @@ def columns(path: str, settings: Settings) -> list[str]:
     return table_columns(path, settings)
 
 
-def require(config: RunConfig, settings: Settings) -> None:
+def require(config: RunConfig, settings: Settings, resumed: bool = False) -> None:
     """Refuse a config that would fail later.
 
     Raises:
         ConfigError: with everything that `check` found.
     """
-    errors = check(config, settings)
+    errors = check(config, settings, resumed)
     if errors:
         raise ConfigError(errors)
 
 
-def check(config: RunConfig, settings: Settings) -> list[FieldError]:
+def check(config: RunConfig, settings: Settings, resumed: bool = False) -> list[FieldError]:
     """Return everything that would make a run fail later, as far as files here can tell.
 
     Args:
         config: a valid config.
         settings: allowed roots and results folder.
+        resumed: the run has begun, so much of what it needs lies on the disk already: how much is free is not asked.
     """
     errors: list[FieldError] = []
 
@@ -89,7 +98,14 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
             student = teacher.with_layers(len(kept)) if kept else None
     else:
         student = attempt("student.model", lambda: read_shape(config.student.model, settings))
+    for source, shape in ((config.teacher.model, teacher), (config.student.model, student)):
+        message = _length_error(source, shape, config.task.max_length)
+        if message:
+            errors.append(FieldError("task.max_length", message))
     if student is not None:
+        if student.architecture in NOT_LINEAR:
+            message = f"cannot be quantized: the blocks of {student.architecture} are not linear layers; take another."
+            errors.append(FieldError("student.model", message))
         message = check_group_size(student.group_dimensions, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))
@@ -118,13 +134,26 @@ def check(config: RunConfig, settings: Settings) -> list[FieldError]:
         attempt("distillation.transfer", lambda: own_texts(transfer, settings))
     if transfer != "none" and takes_pairs(config.task.source, config.task.text_pair_column):
         attempt("distillation.transfer", lambda: check_second_texts(transfer, settings))
+    for path, runtime in _chosen_runtimes(config).items():
+        if runtime not in installed_runtimes():
+            message = f"must be installed: {runtime} is not; `pip install -r requirements-export.txt` brings it."
+            errors.append(FieldError(path, message))
     if not errors:
         correction = current_correction(settings)
         memory = memory_error(config, lambda one: correction.apply(estimate(one, settings)), memory_limit())
-        for message in (_disk_error(config, settings), memory):
+        for message in ("" if resumed else _disk_error(config, settings), memory):
             if message:
                 errors.append(FieldError("", message))
     return errors
+
+
+def _chosen_runtimes(config: RunConfig) -> dict[str, str]:
+    """Return the runtimes that a config names, by setting."""
+    wanted = {
+        "measurement.runtime": config.measurement.runtime,
+        "measurement.shared_runtime": config.measurement.shared_runtime,
+    }
+    return {path: runtime for path, runtime in wanted.items() if runtime not in ("auto", "none")}
 
 
 def _tokenizer(config: RunConfig, settings: Settings) -> Path | None:
@@ -133,6 +162,16 @@ def _tokenizer(config: RunConfig, settings: Settings) -> Path | None:
     folder = local_model_path(source, settings)
     file = None if folder is None else folder / "tokenizer.json"
     return file if file is not None and file.is_file() else None
+
+
+def _length_error(source: str, shape: ModelShape | None, max_length: int) -> str:
+    """Return why texts of this length do not fit into a model's table of positions, empty if they do."""
+    if shape is None or not shape.positions or shape.architecture not in TABLE_OF_POSITIONS:
+        return ""
+    most = shape.positions - TABLE_OF_POSITIONS[shape.architecture]
+    return (
+        f"must fit the models: {source} takes {most} tokens, got {max_length}; lower it." if max_length > most else ""
+    )
 
 
 def _budget_error(config: RunConfig, student: ModelShape) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,16 @@ class Recipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class Past:
+    """What earlier attempts of a training did: steps, seconds, tokens, and the losses of the last steps."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    losses: list[float] = field(default_factory=list)
+
+
 def train(
     model: PreTrainedModel,
     encoded: Encoded,
@@ -88,7 +98,7 @@ def train(
         reporter: receives step, loss and learning rate.
 
     Returns:
-        `steps`, `loss` (mean of the last tenth), `tokens_per_second`, `train_seconds` over all attempts
+        `steps`, `loss` (mean of the last tenth), `tokens_per_second` and `train_seconds` over all attempts
         (but for what was lost since an attempt's last checkpoint), `trained_params` of the model, and
         `peak_memory_bytes` of the last attempt (the process's, or the GPU's).
 
@@ -113,11 +123,17 @@ def train(
     )
     per_epoch = math.ceil(len(encoded) / recipe.batch_size)
     total = max(1, round(recipe.epochs * per_epoch))
-    step, earlier_s = _restore(checkpoint, model, optimizer, recipe, own)
+    past = _restore(checkpoint, model, optimizer, recipe, own)
+    step, losses, tokens = past.step, past.losses, past.tokens
     if step:
         reporter.message(f"Resumed at step {step} of {total}.")
-    losses: list[float] = []
-    tokens, began, saved = 0, time.monotonic(), time.monotonic()
+    began, saved = time.monotonic(), time.monotonic()
+    tenth = max(1, total // 10)
+
+    def save() -> None:
+        seconds = past.seconds + time.monotonic() - began
+        _save(checkpoint, model, optimizer, recipe, Past(step, seconds, tokens, losses[-tenth:]), own)
+
     batches: list[list[int]] = []
     epoch = -1
     while step < total:
@@ -148,18 +164,19 @@ def train(
         try:
             reporter.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
         except Cancelled:
-            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began, own)
+            save()
             raise
         if time.monotonic() - saved > CHECKPOINT_EVERY_S and step < total:
-            _save(checkpoint, model, optimizer, recipe, step, earlier_s + time.monotonic() - began, own)
+            save()
             saved = time.monotonic()
     model.eval()
-    last = losses[-max(1, total // 10) :]
+    last = losses[-tenth:]
+    seconds = past.seconds + time.monotonic() - began
     return {
         "steps": float(total),
         "loss": sum(last) / max(len(last), 1),
-        "tokens_per_second": tokens / max(time.monotonic() - began, 1e-9),
-        "train_seconds": earlier_s + time.monotonic() - began,
+        "tokens_per_second": tokens / max(seconds, 1e-9),
+        "train_seconds": seconds,
         "trained_params": float(trained_params),
         "peak_memory_bytes": float(memory.bytes()),
     }
@@ -225,13 +242,12 @@ def _save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
-    step: int,
-    seconds: float,
+    past: Past,
     own: StateLoss | None,
 ) -> None:
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     temporary = path.with_suffix(".tmp")
-    state: dict[str, Any] = {"recipe": asdict(recipe), "step": step, "seconds": seconds}
+    state: dict[str, Any] = {"recipe": asdict(recipe), **asdict(past)}
     if own is not None:
         state["loss"] = own.state_dict()
     torch.save({**state, "model": trained, "optimizer": optimizer.state_dict()}, temporary)
@@ -240,15 +256,15 @@ def _save(
 
 def _restore(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, own: StateLoss | None
-) -> tuple[int, float]:
-    """Load an interrupted training's state; return the steps done and the seconds taken (0 if there is none)."""
+) -> Past:
+    """Load an interrupted training's state and return how far it was, nowhere if there is none."""
     if not path.exists():
-        return 0, 0.0
+        return Past()
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != asdict(recipe):
-        return 0, 0.0
+        return Past()
     model.load_state_dict(state["model"], strict=False)
     if own is not None:
         own.load_state_dict(state["loss"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"]), float(state.get("seconds", 0.0))
+    return Past(**{name: state[name] for name in ("step", "seconds", "tokens", "losses") if name in state})

@@ -77,5 +77,5 @@ def check_calibration(
 
 
 def calibration_fingerprint(config: QuantizationConfig, settings: Settings) -> str:
-    """Return the SHA-256 of an own calibration file; empty for sources that a config names for good."""
+    """Return what tells the content of the calibration texts' source, empty for the training rows and for the hub."""
     return outside_fingerprint(config.calibration, settings)

@@ -71,6 +71,16 @@ def training_texts(name: str, settings: Settings) -> Examples:
     return _examples(task, _frame(task, local_glue_folder(name, settings), "train"))
 
 
+def training_files(name: str, settings: Settings) -> list[Path]:
+    """Return the files of a GLUE task's training rows in the data folders, none where only the hub has them."""
+    folder = local_glue_folder(name, settings)
+    return [] if folder is None else _split_files(folder, "train")
+
+
+def _split_files(folder: Path, split: str) -> list[Path]:
+    return sorted(folder.glob(f"{split}.parquet")) or sorted(folder.glob(f"{split}-*.parquet"))
+
+
 def _known(name: str) -> GlueTask:
     task = glue_task(name)
     if task is None:
@@ -91,7 +101,7 @@ def _extra(task: GlueTask, folder: Path | None) -> dict[str, Examples]:
 def _frame(task: GlueTask, folder: Path | None, split: str) -> pd.DataFrame:
     if folder is None:
         return _hub_frame(task.name, split)
-    files = sorted(folder.glob(f"{split}.parquet")) or sorted(folder.glob(f"{split}-*.parquet"))
+    files = _split_files(folder, split)
     if not files:
         raise UserError(f"a GLUE folder must hold {split}.parquet: {folder} does not; check `DQF_DATA_DIR`.")
     return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)

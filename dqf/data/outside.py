@@ -5,6 +5,8 @@ Quantizers are calibrated on them, and a teacher scores them for Student-KD. Lab
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dqf.artifacts import sha256_of
-from dqf.data.glue import training_texts
+from dqf.data.glue import training_files, training_texts
 from dqf.data.table import read_table, table_path
 from dqf.data.tasks import Examples, Task
 from dqf.errors import UserError
@@ -56,8 +58,31 @@ def own_texts(source: str, settings: Settings) -> Examples:
 
 
 def outside_fingerprint(source: str, settings: Settings) -> str:
-    """Return the SHA-256 of an own file; empty for sources that a config names for good."""
-    return sha256_of(table_path(source.removeprefix(FILE), settings)) if source.startswith(FILE) else ""
+    """Return what tells the content of a source: the SHA-256 of its files; empty where the hub has it.
+
+    A data folder may hold another part of GLUE or C4 tomorrow.
+    """
+    digests = [_sha256_of(file, *_stamp(file)) for file in _files(source, settings)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
+
+
+def _files(source: str, settings: Settings) -> list[Path]:
+    if source.startswith(FILE):
+        return [table_path(source.removeprefix(FILE), settings)]
+    if source.startswith(GLUE):
+        return training_files(source.removeprefix(GLUE), settings)
+    local = local_c4(settings) if source == C4 else None
+    return [] if local is None else [local]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    state = file.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(file: Path, mtime_ns: int, size: int) -> str:
+    return sha256_of(file)
 
 
 def without_reported(examples: Examples, task: Task) -> Examples:

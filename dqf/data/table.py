@@ -124,7 +124,7 @@ def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int],
 
 
 def _labels(column: pd.Series, target: str, file: str, name: str) -> tuple[str, tuple[str, ...], Any]:
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = pd.to_numeric(column.astype(str), errors="coerce")  # by its text: `true` and dates are names of classes
     numeric = bool(np.isfinite(numbers).all())
     distinct = column.astype(str).nunique()
     if distinct < 2:

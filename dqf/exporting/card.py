@@ -171,7 +171,7 @@ def _making(artifact: Artifact, origin: Origin) -> str:
     rows = [
         ("Teacher", _source(origin, "teacher")),
         ("This variant", f"{kind}, from {_source(origin, 'student')}"),
-        ("Data", f"{task.get('name')}: {task.get('train_n')} rows to learn from. {task.get('note') or ''}".strip()),
+        ("Data", _data(task, 0 if kind == "teacher" else (config.get("student") or {}).get("label_rows") or 0)),
         (
             "Distillation",
             _settings(str(distillation.get("method")), distillation.get("options")) + _learnt_from(distillation)
@@ -190,6 +190,12 @@ def _making(artifact: Artifact, origin: Origin) -> str:
         ("Longest input", f"{artifact.manifest['max_length']} tokens"),
     ]
     return "## How it was made\n\n| | |\n|---|---|\n" + "".join(f"| {a} | {_cell(b)} |\n" for a, b in rows)
+
+
+def _data(task: Mapping[str, Any], label_rows: int) -> str:
+    """Return what a variant learnt from; `label_rows` is how many labels it saw, 0 for all."""
+    seen = f", the labels of {label_rows} of them" if label_rows else ""
+    return f"{task.get('name')}: {task.get('train_n')} rows to learn from{seen}. {task.get('note') or ''}".strip()
 
 
 def _calibration(config: Mapping[str, Any]) -> str:

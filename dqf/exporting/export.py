@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 import dqf
 from dqf import registry
@@ -90,7 +94,8 @@ def export(
     if message:
         raise UserError(message)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.partial")
+    _remove_abandoned(out)
+    scratch = scratch_of(out, os.getpid())
     shutil.rmtree(scratch, ignore_errors=True)
     folder = scratch / out.name
     folder.mkdir(parents=True)
@@ -105,6 +110,19 @@ def export(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return ExportResult(out, record)
+
+
+def scratch_of(out: Path, pid: int) -> Path:
+    """Return the folder that a process works in while it makes an export; a killed one leaves it behind."""
+    return out.with_name(f".{out.name}.{pid}.partial")
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove what killed processes left of the same export."""
+    for scratch in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        pid = scratch.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def open_export(folder: Path) -> ExportResult:

@@ -18,6 +18,7 @@ from typing import Any
 from dqf import registry
 from dqf.artifacts import WEIGHTS, Artifact
 from dqf.errors import ConfigError, FieldError, UserError
+from dqf.exporting import export
 from dqf.exporting.export import FORMAT, RECORD, VERSION, ExportResult, missing_sentence
 from dqf.exporting.places import EXPORTS, JOBS, Place
 from dqf.jobs import protocol
@@ -87,6 +88,7 @@ def start(settings: Settings, place: Place, artifact: Artifact, name: str, optio
             )
         job.mkdir(parents=True, exist_ok=True)
         _executor(settings).clean_up(job)
+        shutil.rmtree(scratch_of(place, name), ignore_errors=True)
         for file in FILES:
             (job / file).unlink(missing_ok=True)
         request = {"variant": place.variant_id, "format": name, "options": dict(options)}
@@ -119,8 +121,9 @@ def look(settings: Settings, place: Place, name: str) -> Job | None:
 
 
 def scratch_of(place: Place, name: str) -> Path:
-    """Return the folder that an attempt works in; a killed one leaves it behind."""
-    return place.export(name).with_name(f".{place.export(name).name}.partial")
+    """Return the folder that the last attempt works, or worked, in; a killed one leaves it behind."""
+    worker = protocol.read_worker(place.job(name))
+    return export.scratch_of(place.export(name), worker.pid if worker else 0)
 
 
 def working(settings: Settings) -> Path | None:

@@ -40,10 +40,11 @@ def cancel(settings: Settings, run_id: str) -> str:
     run_dir = protocol.find_run((settings.runs_dir,), run_id)
     if protocol.run_state(run_dir) not in protocol.LIVE_STATES:
         return protocol.run_state(run_dir)
-    again = protocol.cancel_requested(run_dir)
+    if protocol.cancel_requested(run_dir):  # asking anew would start the grace time anew
+        return protocol.run_state(run_dir)
     protocol.request_cancel(run_dir)
     worker = protocol.read_worker(run_dir)
-    if worker is not None and not again:
+    if worker is not None:
         send_signal(worker, signal.SIGTERM)
     return protocol.run_state(run_dir)
 

@@ -117,12 +117,12 @@ def create_run(runs_dir: Path, config: Mapping[str, Any], label: str, run_id: st
 
 
 def find_run(roots: tuple[Path, ...], run_id: str) -> Path:
-    """Return the directory of a run; an unambiguous beginning or `latest` will do.
+    """Return the directory of a run; an unambiguous beginning or `latest` will do. The first root counts that has it.
 
     Raises:
         UserError: no run, or several, begin like that.
     """
-    found = [run for root in roots for run in list_runs(root)]
+    found = list({run.name: run for root in reversed(roots) for run in list_runs(root)}.values())
     if run_id == "latest" and found:
         return max(found, key=lambda run: run.name)
     matches = [run for run in found if run.name == run_id] or [run for run in found if run.name.startswith(run_id)]

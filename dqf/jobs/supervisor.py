@@ -50,6 +50,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended: dict[str, tuple[float, str]] = {}
+        self._unrecorded: set[str] = set()
         self._seen: dict[str, tuple[float, str]] = {}
         self._synced = 0.0
 
@@ -159,10 +160,13 @@ class Supervisor:
         try:
             return self._executor.start(run_dir)
         except Exception as error:
+            if run_dir.name in self._unrecorded:  # as one that belongs to somebody else: it was told of once
+                return False
             log.exception("the worker of run %s could not be started", run_dir.name)
             try:
                 record_start_failure(run_dir, error)
             except Exception:
+                self._unrecorded.add(run_dir.name)
                 log.exception("the failed start of run %s could not be recorded", run_dir.name)
             return False
 

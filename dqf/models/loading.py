@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +34,15 @@ class Classifier:
         model: transformers sequence-classification module, FP32, on the CPU.
         tokenizer_json: file of the fast tokenizer.
         pad_id: token id used for padding.
-        fine_tuned: whether its head was already trained for this task.
+        fine_tuned: whether its head was already trained for this task, as far as its names say.
+        has_head: whether it was trained with a head of as many outputs.
     """
 
     model: PreTrainedModel
     tokenizer_json: Path
     pad_id: int
     fine_tuned: bool = False
+    has_head: bool = False
 
     @property
     def config(self) -> Any:
@@ -96,16 +99,16 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
     refuse_broken_weights(source, model.named_parameters())
     scratch.mkdir(parents=True, exist_ok=True)
     tokenizer.backend_tokenizer.save(str(scratch / "tokenizer.json"))
-    pad_id = next(
-        (i for i in (tokenizer.pad_token_id, model.config.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
-    )
+    rows = len(model.get_input_embeddings().get_parameter("weight"))
+    known = (tokenizer.pad_token_id, model.config.pad_token_id, tokenizer.eos_token_id)
+    pad_id = next((i for i in known if i is not None and 0 <= i < rows), 0)
     model.config.pad_token_id = pad_id
     model.config.use_cache = False
-    fine_tuned = path is None or path.is_dir()
-    fine_tuned = fine_tuned and _has_trained_head(str(path or source), task)
-    if fine_tuned:
+    has_head = (path is None or path.is_dir()) and _has_trained_head(str(path or source), task)
+    fine_tuned = has_head and _may_mean(model.config, task)
+    if has_head:
         _reorder_labels(model, task)
-    return Classifier(model, scratch / "tokenizer.json", int(pad_id), fine_tuned)
+    return Classifier(model, scratch / "tokenizer.json", int(pad_id), fine_tuned, has_head)
 
 
 def load_folder(folder: Path) -> Classifier:
@@ -222,11 +225,26 @@ def _has_trained_head(name: str, task: Task) -> bool:
     return headed and config.num_labels == task.outputs
 
 
+def _names(config: Any) -> list[str]:
+    """Return what a checkpoint calls its outputs, in order."""
+    pairs = sorted(dict(config.id2label or {}).items(), key=lambda pair: int(pair[0]))
+    return [_plain(str(name)) for _, name in pairs]
+
+
+def _plain(label: str) -> str:
+    return label.lower().replace(" ", "_")
+
+
+def _may_mean(config: Any, task: Task) -> bool:
+    """Tell whether a head's outputs may be the task's classes: they bear their names, or none but numbers."""
+    names = _names(config)
+    nameless = all(re.fullmatch(r"(label_)?\d+", name) for name in names)
+    return task.kind == REGRESSION or nameless or sorted(names) == sorted(map(_plain, task.labels))
+
+
 def _reorder_labels(model: PreTrainedModel, task: Task) -> None:
     """Bring a checkpoint's outputs into the task's label order, where its names say that they differ."""
-    id2label = dict(model.config.id2label or {})
-    names = [str(name).lower().replace(" ", "_") for _, name in sorted(id2label.items(), key=lambda pair: int(pair[0]))]
-    wanted = [label.lower().replace(" ", "_") for label in task.labels]
+    names, wanted = _names(model.config), [_plain(label) for label in task.labels]
     if sorted(names) != sorted(wanted) or names == wanted:
         return
     order = torch.tensor([names.index(label) for label in wanted])

@@ -44,7 +44,7 @@ def measure_sensitivity(
     Args:
         model: full precision, in evaluation mode; left as it was.
         candidates: by bits and layer, what the quantizer that will be used makes of its weight.
-        calibration: batches of model inputs; the first `SAMPLES` texts are used.
+        calibration: batches of model inputs; `SAMPLES` texts at most, spread over them, are used.
         reporter: receives layers done.
     """
     import torch
@@ -138,7 +138,7 @@ def _spend_the_rest(chosen: dict[str, int], sensitivity: Costs, sizes: Costs, bu
 def _first(calibration: Sequence[dict[str, Tensor]], samples: int) -> list[dict[str, Tensor]]:
     """Return texts spread over all batches (they are sorted by length), `samples` of them at most."""
     total = sum(len(batch["attention_mask"]) for batch in calibration)
-    every = max(1, total // samples)
+    every = -(-total // samples)
     return [{name: tensor[::every] for name, tensor in batch.items()} for batch in calibration]
 
 

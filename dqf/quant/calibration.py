@@ -248,13 +248,13 @@ class InputSampler:
         self._stop = stop
         self._handles: list[Any] = []
         self._pass: dict[int, tuple[Tensor, LayerInputs]] = {}
-        self._seen = 0
+        self._ran: set[str] = set()
 
     def start_pass(self, mask: Tensor) -> None:
         """Say that a batch begins, and which of its positions (rows, length) are real."""
         self._mask = mask
         self._pass.clear()
-        self._seen = 0
+        self._ran.clear()
 
     def __enter__(self) -> InputSampler:
         for name, layer in self._layers.items():
@@ -283,8 +283,8 @@ class InputSampler:
                     else:
                         self.found[name] = LayerInputs.of(x)
                 self._pass[id(whole)] = whole, self.found[name]
-            self._seen += 1
-            if self._stop and self._seen == len(self._layers):
+            self._ran.add(name)  # a layer may run more than once
+            if self._stop and len(self._ran) == len(self._layers):
                 raise Stop
 
         return hook

@@ -105,7 +105,8 @@ def _carry_out(
                 readers.setdefault(id(inputs), []).append(name)
             for group in readers.values():
                 work.quantize(group, found[group[0]])
-            work.quantize([name for name in names if name not in found], None)
+            for name in (name for name in names if name not in found):
+                work.quantize([name], None)
             if tuner is not None:
                 work.tune(index, names, originals, found, tuner)
             blocks.advance(index)

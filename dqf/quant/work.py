@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dqf.errors import UserError
+from dqf.models.loading import layer_stack
 from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
 from dqf.quant.block_tuning import BlockTuner
@@ -61,6 +62,10 @@ class _Tried:
     final: bool = False
 
 
+MOSTLY = 0.9
+"""Share of the weights of the blocks that must be in linear layers; some have small tables besides."""
+
+
 class Work:
     """The weights and receipts gathered so far."""
 
@@ -95,6 +100,7 @@ class Work:
     def check(self, names: Sequence[str]) -> None:
         """Refuse what cannot be quantized, before anything is."""
         self._total = len(names)
+        self._refuse_other_layers()
         seen: set[int] = set()
         for name in names:
             weight = self._model.get_submodule(name).get_parameter("weight")
@@ -110,6 +116,20 @@ class Work:
                     f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
                     "train it again."
                 )
+
+    def _refuse_other_layers(self) -> None:
+        """Refuse a model whose blocks multiply by more than linear layers: it would stay FP16 and be called 4-bit."""
+        try:
+            _, blocks = layer_stack(self._model)
+        except UserError:
+            return
+        linear = sum(one.weight.numel() for one in blocks.modules() if isinstance(one, nn.Linear))
+        whole = sum(weight.numel() for weight in blocks.parameters() if weight.ndim > 1)
+        if linear < MOSTLY * whole:
+            raise UserError(
+                f"blocks must consist of linear layers: in {type(self._model).__name__} they hold {linear / whole:.0%} "
+                "of the weights, and the others would stay in FP16; take another architecture."
+            )
 
     def call_engine(self, calibration: Sequence[dict[str, Tensor]]) -> None:
         """Let a quantizer that works on whole models do its part; put what it scaled in place."""
@@ -202,7 +222,9 @@ class Work:
             options = entry.config()
         whole = entry.target(torch.cat(list(weights)), granularity, inputs, options)
         ends = list(itertools.accumulate(len(weight) for weight in weights))
-        return [_Tried(entry.name, whole.rows(end - len(w), end)) for w, end in zip(weights, ends, strict=True)]
+        # Where a row shares one scale by the method's nature, rounding in groups has the smaller error by construction.
+        final = bool(entry.facts.get("per_row"))
+        return [_Tried(entry.name, whole.rows(end - len(w), end), final) for w, end in zip(weights, ends, strict=True)]
 
     def _choose(
         self,
@@ -213,7 +235,7 @@ class Work:
         inputs: LayerInputs | None,
         tried: _Tried | None,
     ) -> tuple[QuantizedWeight, LayerReceipt]:
-        """Keep what was made of a layer, or round-to-nearest where that is better; an engine's is always kept."""
+        """Keep what was made of a layer, or round-to-nearest where that is better; what is final is always kept."""
         hessian = None if inputs is None else inputs.hessian
         rtn = registered("quantizer", "rtn")
         plain = rtn.target(weight, granularity, None, rtn.config())

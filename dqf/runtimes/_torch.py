@@ -45,10 +45,12 @@ class TorchRuntime:
 
 def _build(artifact: Artifact, dtype: Any, packed: bool, on_cpu: bool) -> nn.Module:
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
+
+    from dqf.models.empty import empty_classifier
 
     config = AutoConfig.from_pretrained(artifact.folder)
-    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+    model = empty_classifier(config)
     if packed:
         from dqf.quant.packed_modules import pack_modules
 

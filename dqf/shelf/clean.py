@@ -2,7 +2,7 @@
 
 A recorded run names the key of every stage it used in its `result.json`; those entries stay, though its
 artifacts have names of their own and would survive. What a run that failed or was stopped may go on from stays
-too, unless it is given up. Nothing is removed while a run works.
+too, unless it is given up. Nothing is removed while a run or a sweep works.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dqf.jobs import protocol
 from dqf.settings import Settings
 from dqf.shelf.items import remove_folder
 from dqf.shelf.usage import freed_bytes, usage_of
+from dqf.sweeps.directory import sweep_at_work, unfinished_sweeps
 
 NEEDED, RESUMABLE, FREE = "needed", "resumable", "free"
 PARTIAL = ".partial"
@@ -47,7 +48,9 @@ def entries(settings: Settings) -> list[Entry]:
         UserError: a result cannot be read, so nobody knows what it needs.
     """
     needed = needed_keys(settings)
-    unfinished = bool(_runs_in(settings, (*protocol.RESUMABLE_STATES, *protocol.LIVE_STATES)))
+    unfinished = bool(_runs_in(settings, (*protocol.RESUMABLE_STATES, *protocol.LIVE_STATES))) or any(
+        unfinished_sweeps(settings)
+    )
     found = []
     for folder in sorted(settings.cache_dir.glob("*/*")):
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith("."):
@@ -101,15 +104,13 @@ def clean(settings: Settings, give_up: bool = False) -> tuple[int, int]:
         How many entries were removed, and the bytes that gave back.
 
     Raises:
-        UserError: a run works now, or a result cannot be read.
+        UserError: a run or a sweep works now, or a result cannot be read.
     """
     count = size = 0
     for one in removable(entries(settings), give_up):
-        live = _runs_in(settings, protocol.LIVE_STATES)
+        live = next((run.name for run in _runs_in(settings, protocol.LIVE_STATES)), "") or sweep_at_work(settings)
         if live:
-            raise UserError(
-                f"nothing is cleaned up while a run works or waits: {live[0].name} does; wait for it or cancel it."
-            )
+            raise UserError(f"nothing is cleaned up while a run works or waits: {live} does; wait for it or cancel it.")
         with _locked(one.folder) as ours:
             if ours and one.folder.is_dir():
                 size += freed_bytes([one.folder])

@@ -54,6 +54,7 @@ def fit_lengths(
             found |= _fit(context, served, artifact, tokens, reference, folder)
             served.fix_lengths(found["lengths"])
         except ServingError as error:
+            context.reporter.check_cancelled()  # who cancels may end the process, too: that says nothing of the graphs
             found = {"lengths": [], "error": str(error)}
     (folder / FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
     return list(found["lengths"])

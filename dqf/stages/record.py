@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dqf import registry
 from dqf.artifacts import WEIGHTS, Artifact, open_artifact
 from dqf.data.catalog import glue_task
 from dqf.environment import describe
@@ -21,6 +22,7 @@ from dqf.evaluate.sanity import Flag, check_gain, check_teacher, majority_score
 from dqf.evaluate.statistics import paired_bootstrap_difference, paired_bootstrap_ratio, paired_ratio_interval
 from dqf.evaluate.throughput import throughput_figures
 from dqf.jobs.protocol import write_json
+from dqf.sections import QuantizationConfig
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import read_fixed_lengths
@@ -141,8 +143,7 @@ def _variant(
         "model": one.model,
         "bits": one.bits,
         "quantizer": quantization.quantizer if artifact.is_packed else None,
-        "group_size": quantization.group_size if artifact.is_packed else None,
-        "symmetric": quantization.symmetric if artifact.is_packed else None,
+        **_grouping(quantization, artifact.is_packed),
         "scale_bits": artifact.scale_bits,
         "runtime": verification["chosen"],
         "runtime_candidates": verification["candidates"],
@@ -176,6 +177,15 @@ def _variant(
         "weights_sha256": artifact.manifest["files"][WEIGHTS],
         **_place_files(context.run_dir, one, artifact),
     }
+
+
+def _grouping(quantization: QuantizationConfig, packed: bool) -> dict[str, Any]:
+    """Return group size and symmetry of a quantized variant; some methods have their own whatever is set."""
+    if not packed:
+        return {"group_size": None, "symmetric": None}
+    if registry.get("quantizer", quantization.quantizer).facts.get("per_row"):
+        return {"group_size": 0, "symmetric": True}
+    return {"group_size": quantization.group_size, "symmetric": quantization.symmetric}
 
 
 def _shared(runtime: str, variant_id: str, teacher: Measured, times: pd.DataFrame) -> dict[str, Any] | None:

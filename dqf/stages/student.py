@@ -97,6 +97,8 @@ def train_student(
         "freeze_embeddings": context.config.teacher.freeze_embeddings if config.model == TEACHER_LAYERS else False,
         "distillation": _distillation_facts(context) if distils else None,
     }
+    if config.label_rows:  # which rows these are, the fingerprint of the data does not say
+        facts["label_seed"] = context.config.task.seed
     wanted = (teacher if config.model == TEACHER_LAYERS else None, teacher_outputs, teacher_features)
     inputs = tuple(one for one in wanted if one is not None)
     stage = "student-kd" if distils else "student-ft"

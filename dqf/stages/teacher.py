@@ -56,7 +56,7 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
             refuse_broken_folder(context.config.student.model, context.settings)  # before the teacher is trained for it
         context.reporter.message(f"Loading {config.model}.")
         teacher = load_source(config.model, context.task, context.settings, config.seed, folder)
-        if config.fine_tune == "never" and not teacher.fine_tuned:
+        if config.fine_tune == "never" and not teacher.has_head:
             raise UserError(
                 f"`teacher.fine_tune` never needs a model with a head for this task's {context.task.outputs} outputs: "
                 f"{config.model} has none; use auto."

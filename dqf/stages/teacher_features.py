@@ -51,6 +51,8 @@ def compute_teacher_features(context: Context, teacher: Output) -> Output | None
         return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
 
     wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
+    if plan.attention and plan.pairs[-1][0] != plan.teacher_layers[-1]:  # pairs that cross
+        wanted["attention_of"] = plan.pairs[-1][0]
     facts = {**context.data_facts(), **context.numerics(training=True), **transfer_facts(context), **wanted}
     return context.cache.run("teacher-features", version=VERSION, config=facts, inputs=(teacher,), work=work)
 

@@ -103,6 +103,7 @@ def choose_runtime(
         **context.data_facts(),
         **context.numerics(),
         "openvino": versions().get("openvino", ""),
+        **{name: version for name, version in versions().items() if name == "onnxruntime"},  # an optional package
         "installed": installed_runtimes(),  # what was chosen among others, or is gone by now, is chosen again
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(export,), work=work)

@@ -22,7 +22,7 @@ from dqf.settings import Settings
 from dqf.sweeps.plan import Plan, PlannedRun
 
 SCHEMA_VERSION = 1
-FILE = "sweep.json"
+FILE, LOCK = "sweep.json", ".lock"
 PLANNED = "planned"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
@@ -121,7 +121,7 @@ def open_sweep(settings: Settings, plan: Plan, runs: Sequence[PlannedRun], name:
     """
     folder = sweep_folder(settings, runs, name)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -132,6 +132,31 @@ def open_sweep(settings: Settings, plan: Plan, runs: Sequence[PlannedRun], name:
         sweep = read_sweep(settings, plan, runs, folder)
         sweep.save()
         yield sweep
+
+
+def sweep_at_work(settings: Settings) -> str:
+    """Return the name of a sweep that a process works on, empty if there is none.
+
+    It may be making models ahead of its runs, with no run directory yet.
+    """
+    for lock in sorted((settings.results_dir / "sweeps").glob(f"*/{LOCK}")):
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return lock.parent.name
+    return ""
+
+
+def unfinished_sweeps(settings: Settings) -> list[str]:
+    """Return the names of sweeps with runs that were never begun: their models may have been made ahead."""
+    found = []
+    for file in sorted((settings.results_dir / "sweeps").glob(f"*/{FILE}")):
+        data = protocol.read_json(file)
+        rows = data.get("runs") if isinstance(data, Mapping) else None
+        if any(isinstance(row, Mapping) and not row.get("run_id") for row in rows or ()):
+            found.append(file.parent.name)
+    return found
 
 
 def sweep_folder(settings: Settings, runs: Sequence[PlannedRun], name: str = "") -> Path:

@@ -79,9 +79,10 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
     def trained(stops):
         model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
         encoded = Encoder(model.tokenizer_json, 32)(task.train)
+        metrics = {}
         for stop in (*stops, None):
             try:
-                train(
+                metrics = train(
                     model.model,
                     encoded,
                     model.pad_id,
@@ -93,9 +94,11 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
                 )
             except Cancelled:
                 model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
-        return model.model.state_dict()
+        return model.model.state_dict(), {name: metrics[name] for name in ("steps", "loss")}, metrics
 
-    straight, resumed = trained([]), trained([4, 17])
+    (straight, one, _), (resumed, other, timed) = trained([]), trained([4, 17, 47])
+    assert one == other
+    assert timed["tokens_per_second"] > 0
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 

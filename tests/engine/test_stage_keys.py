@@ -95,6 +95,16 @@ def test_altered_copies_decide_what_is_learnt_from_the_teacher_alone():
     assert compute_teacher_outputs(again, make_teacher(again)).key != outputs.key
 
 
+def test_which_labels_are_seen_decides_the_students():
+    """Another seed of the task draws other rows, also where the data are the same."""
+    found = set()
+    for seed in (0, 1):
+        made = context(student={"label_rows": 10}, task={"source": "glue:sst2", "seed": seed})
+        teacher = make_teacher(made)
+        found |= {train_student(made, teacher, None).key, train_student(made, teacher, Output("o", Path(), {}, "")).key}
+    assert len(found) == 4
+
+
 def test_one_teacher_is_no_average_and_their_number_is_no_setting_of_the_student():
     plain, more = context(), context(distillation={"teachers": 3})
     teacher = make_teacher(plain)

@@ -44,6 +44,22 @@ def test_kill_of_the_worker_is_seen_and_resume_succeeds(supervisor, settings, la
         assert cached.fetchall() == [("hit",), ("miss",), ("miss",)]
 
 
+def test_a_run_that_cannot_be_started_nor_marked_is_told_of_once(supervisor, monkeypatch, caplog):
+    """As one of another user: the queue looks at it twice a second."""
+
+    def refused(*_):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(supervisor._executor, "start", refused)
+    monkeypatch.setattr("dqf.jobs.supervisor.record_start_failure", refused)
+    run_dir = supervisor.settings.runs_dir / "20260101-000000-theirs-0000"
+    assert [supervisor._start(run_dir) for _ in range(3)] == [False] * 3
+    assert [record.message for record in caplog.records if run_dir.name in record.message] == [
+        f"the worker of run {run_dir.name} could not be started",
+        f"the failed start of run {run_dir.name} could not be recorded",
+    ]
+
+
 def test_killed_worker_leaves_no_orphans(supervisor, launch):
     run_dir = launch(steps=200, mode="child")
     child = psutil.Process(int(wait_for(lambda: _text(run_dir / "pids"))))

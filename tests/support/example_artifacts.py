@@ -21,7 +21,7 @@ import numpy as np
 from dqf.artifacts import open_artifact, save_weights, sha256_of, write_manifest
 from dqf.errors import UserError
 from dqf.exporting import worker
-from dqf.exporting.export import FORMAT, RECORD, VERSION, phases
+from dqf.exporting.export import FORMAT, RECORD, VERSION, phases, scratch_of
 from dqf.exporting.places import Place
 from dqf.jobs import protocol
 from dqf.progress import Reporter, phase
@@ -83,7 +83,7 @@ def pretend(settings: Settings, place: Place, name: str, options: Mapping[str, A
     what = control.read_text() if control.exists() else ""
     reporter.plan(phases(get("exporter", name)))
     with phase(reporter, "write"):
-        scratch = place.export(name).with_name(f".{place.export(name).name}.partial")
+        scratch = scratch_of(place.export(name), os.getpid())
         scratch.mkdir(parents=True, exist_ok=True)
         if what == "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

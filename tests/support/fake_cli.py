@@ -9,6 +9,6 @@ from tests.support.fake_worker import fake_pipeline
 
 if __name__ == "__main__":
     worker._real_pipeline = lambda: fake_pipeline
-    cli._check = lambda config, settings: None
+    cli._check = lambda config, settings, resumed=False: None
     command.make_executor = lambda settings: LocalExecutor(settings, FAKE_WORKER, grace_s=1.0)
     cli.entry()

@@ -23,7 +23,7 @@ def root(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_preflight(monkeypatch):
-    monkeypatch.setattr(cli, "_check", lambda config, settings: None)
+    monkeypatch.setattr(cli, "_check", lambda config, settings, resumed=False: None)
 
 
 @pytest.fixture
@@ -185,6 +185,15 @@ def test_detached_run_is_only_queued(dqf, root):
     assert code == 0
     assert protocol.run_state(root / "runs" / answer["run_id"]) == "queued"
     assert RunConfig.from_dict(protocol.read_json(root / "runs" / answer["run_id"] / "config.json")).seed == 5
+
+
+def test_what_cannot_be_written_is_one_sentence(dqf, root):
+    root.parent.mkdir(parents=True, exist_ok=True)
+    root.write_text("a file")
+    code, out, err = dqf("run", "--detach")
+    assert (code, out) == (1, "")
+    assert err.startswith("files must be there and of the right kind")
+    assert "Traceback" not in err
 
 
 def test_list_and_show(dqf, root):

@@ -9,7 +9,7 @@ from dqf.config import RunConfig
 from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
 from dqf.data.load import load_task
 from dqf.data.table import columns, load_table, read_table
-from dqf.data.tasks import UNLABELLED, Examples, hide_labels, labelled_rows, split_rows, tuning_task
+from dqf.data.tasks import UNLABELLED, Examples, hide_labels, labelled_rows, limit_rows, split_rows, tuning_task
 from dqf.errors import UserError
 from dqf.sections import TaskConfig
 from dqf.settings import load_settings
@@ -49,6 +49,26 @@ def test_own_file_in_every_format(tmp_path, settings, name):
     assert task.labels == ("x", "y")
     assert len(task.train) + len(task.evaluation) == 200
     assert not set(task.train.texts) & set(task.evaluation.texts)
+
+
+def test_flags_and_dates_are_names_of_classes(tmp_path, settings):
+    texts = [f"text {i}" for i in range(100)]
+    flags = pd.DataFrame({"text": texts, "label": [True, False] * 50})
+    for name in ("a.jsonl", "a.parquet"):
+        assert load_task(config_for(write(tmp_path, name, flags)), settings).labels == ("False", "True")
+    days = pd.DataFrame({"text": texts, "label": pd.to_datetime(["2026-01-01", "2026-01-02"] * 50)})
+    task = load_task(config_for(write(tmp_path, "b.parquet", days)), settings)
+    assert (task.kind, len(task.labels)) == ("classification", 2)
+
+
+@pytest.mark.parametrize(("classes", "each", "asked"), [(77, 130, 150), (77, 130, 200), (77, 130, 250), (100, 10, 40)])
+def test_limits_of_many_classes_are_met_and_lose_no_end(classes, each, asked):
+    """The rows lie in the order of their classes, as many files have them."""
+    labels = np.repeat(np.arange(classes), each)
+    found = limit_rows(Examples(tuple(map(str, range(len(labels)))), None, labels), asked, 0, True)
+    assert len(found) == asked
+    counts = np.bincount(found.labels, minlength=classes)
+    assert counts.max() - counts.min() <= 1
 
 
 def test_numbers_become_regression_and_pairs_are_kept(tmp_path, settings):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from dqf.data.tasks import CLASSIFICATION
+from dqf.errors import Cancelled
+from dqf.progress import SilentReporter
 from dqf.runtimes._lengths import padded_length
 from dqf.serving.client import ServingEnded
 from dqf.stages import _fixed_lengths
@@ -43,10 +45,11 @@ class FakeServed:
         return REFERENCE[rows] + np.float32(self._error)
 
 
-def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask")):
+def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask"), reporter=None):
     context = SimpleNamespace(
         config=SimpleNamespace(measurement=SimpleNamespace(fixed_length_mb=allowed_mb)),
         task=SimpleNamespace(kind=CLASSIFICATION),
+        reporter=reporter or SilentReporter(),
     )
     artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs), "max_length": LONGEST})
     lengths = fit_lengths(context, served, artifact, TOKENS, REFERENCE, tmp_path)
@@ -128,3 +131,18 @@ def test_memory_that_was_free_before_does_not_make_graphs_look_small(tmp_path):
 
     found = fit(Reusing(), tmp_path, 25, size_bytes=12_000_000)
     assert (found["lengths"], found["mb_each"]) == ([8, 16], 12.0)
+
+
+def test_a_process_that_was_ended_by_a_cancel_says_nothing_of_the_graphs(tmp_path):
+    class Asked(SilentReporter):
+        def check_cancelled(self):
+            raise Cancelled("the run was asked to stop")
+
+    class Ended(FakeServed):
+        def time_ms(self, row):
+            raise ServingEnded("the process was ended by SIGTERM")
+
+    with pytest.raises(Cancelled):
+        fit(Ended(), tmp_path, 256, reporter=Asked())
+    assert not (tmp_path / _fixed_lengths.FILE).exists()
+    assert "SIGTERM" in fit(Ended(), tmp_path, 256)["error"]

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pandas as pd
@@ -6,7 +7,7 @@ from tokenizers import Tokenizer
 
 from dqf.config import RunConfig
 from dqf.data.load import load_task
-from dqf.estimate import QUANTIZE, TEACHER, estimate
+from dqf.estimate import MEASURE, QUANTIZE, TEACHER, estimate
 from dqf.preflight import check
 from dqf.settings import load_settings
 from tests.support.tiny import tiny_config
@@ -68,6 +69,28 @@ def test_layers_and_disk(root, monkeypatch):
     assert "free some" in errors(root)[""]
 
 
+def test_a_run_that_has_begun_is_not_asked_how_much_is_free(root, monkeypatch):
+    config, settings = RunConfig.from_dict(tiny_config(root)), load_settings(root / "results")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 0))
+    assert check(config, settings, resumed=True) == []
+
+
+def test_runtimes_must_be_installed_and_texts_fit_the_models(root, monkeypatch):
+    monkeypatch.setattr("dqf.preflight.installed_runtimes", lambda: ["torch-fp32"])
+    found = errors(root, measurement={"runtime": "openvino-fp32", "shared_runtime": "openvino-bf16"})
+    assert set(found) == {"measurement.runtime", "measurement.shared_runtime"}
+    assert "openvino-bf16 is not; `pip install" in found["measurement.shared_runtime"]
+    assert errors(root, measurement={"runtime": "torch-fp32"}) == {}
+    assert "takes 64 tokens, got 65" in errors(root, task={"max_length": 65})["task.max_length"]
+
+
+def test_blocks_of_other_than_linear_layers_are_refused_before_training(root):
+    assert errors(root) == {}
+    path = root / "student" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "xlnet"}))
+    assert "blocks of xlnet are not linear layers" in errors(root)["student.model"]
+
+
 def feature_errors(root, student=None, **options):
     changes = {"distillation": {"method": "feature-kd", "options": options}}
     return errors(root, **changes, **({"student": student} if student else {}))
@@ -123,6 +146,21 @@ def test_altered_copies_are_scored_once_more_each_and_train_no_longer(root):
     stages = {name for name in none.parts if none.parts[name] != two.parts[name]}
     assert stages == {TEACHER}
     assert two.parts[TEACHER] > none.parts[TEACHER]
+
+
+def test_what_a_run_leaves_out_is_not_in_the_estimate_and_what_it_repeats_is(root):
+    def of(**changes):
+        return estimate(RunConfig.from_dict(tiny_config(root, **changes)), load_settings(root / "results"))
+
+    trained, never = of(teacher={"fine_tune": "always"}), of(teacher={"fine_tune": "never"})
+    assert never.parts[TEACHER] < 0.5 * trained.parts[TEACHER]
+    assert never.disk_bytes < trained.disk_bytes
+    many = {"latency_samples": 100_000}
+    once, twice = of(measurement=many), of(measurement={**many, "shared_runtime": "openvino-fp32"})
+    few = of().parts[MEASURE]
+    assert twice.parts[MEASURE] - few == pytest.approx(2 * (once.parts[MEASURE] - few), rel=0.01)
+    uniform, mixed = of(quantization={"bits": [4, 3]}), of(quantization={"bits": [4], "average_bits": 3})
+    assert mixed.parts[QUANTIZE] > 4 * uniform.parts[QUANTIZE]
 
 
 def test_averaged_teachers_are_each_trained_and_kept(root):

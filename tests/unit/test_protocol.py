@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import time
 from dataclasses import asdict
 
@@ -158,6 +159,8 @@ def test_runs_are_found_by_their_beginning(tmp_path):
     assert protocol.find_run(roots, first.name) == first
     assert protocol.find_run(roots, second.name[:15]) == second
     assert protocol.find_run(roots, "latest") == second
+    shutil.copytree(first, tmp_path / "b" / first.name)
+    assert protocol.find_run(roots, first.name) == first, "the first root counts"
     with pytest.raises(UserError, match="2 runs begin"):
         protocol.find_run(roots, "20")
     with pytest.raises(UserError, match="no run begins"):

@@ -5,7 +5,12 @@ import re
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 from dqf import registry
 from dqf.errors import UserError
@@ -145,6 +150,21 @@ def test_weights_become_what_the_codes_stand_for(folder, name):
     kept = [one for one in linear if one.method == name]
     assert len(kept) > (0.5 if name == "hqq" else 0.8) * len(linear)
     assert all(one.method == name or one.fallback for one in receipts)
+
+
+@pytest.mark.parametrize("name", ["int8", "smoothquant"])
+def test_methods_with_a_scale_per_row_are_what_is_kept(folder, name):
+    """Rounding in groups has the smaller error on weights, and is not what was asked for."""
+    model = load(folder)
+    _, receipts = quantize_model(model, method(name, bits=8), batches(), SilentReporter())
+    kept = [one for one in receipts if one.kind == "linear" and one.calibration_tokens]
+    assert {(one.method, one.group_size, one.symmetric) for one in kept} == {(name, 0, True)}
+
+
+def test_a_model_that_would_stay_in_fp16_is_refused():
+    model = GPT2ForSequenceClassification(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64, pad_token_id=0))
+    with pytest.raises(UserError, match=r"blocks must consist of linear layers: in GPT2ForSeq.* they hold 0%"):
+        quantize_model(model, method("rtn"), None, SilentReporter())
 
 
 def test_bits_may_differ_from_layer_to_layer(folder):

@@ -17,6 +17,8 @@ from dqf.jobs import protocol
 from dqf.settings import Settings
 from dqf.shelf import clean, items
 from dqf.shelf.usage import freed_bytes, run_usage, usage_of
+from dqf.sweeps.directory import open_sweep
+from dqf.sweeps.plan import Plan, expand
 from tests.support.example_artifacts import write_example_artifact, write_example_export
 from tests.support.example_runs import STAGES, write_example_run
 
@@ -150,6 +152,19 @@ def test_nothing_is_cleaned_up_while_a_run_works_or_waits(settings, run, state):
     with pytest.raises(UserError, match="nothing is cleaned up while a run works or waits"):
         clean.clean(settings, give_up=True)
     assert orphan.is_dir()
+
+
+def test_what_a_sweep_made_ahead_of_its_runs_stays(settings, run):
+    """There is no run directory yet."""
+    orphan = entry(settings, "teacher", "f" * 24)
+    planned = expand(Plan({}, {"seed": (0, 1)}))
+    sweep = open_sweep(settings, Plan({}, {"seed": (0, 1)}), planned.runs, "mine")
+    with sweep, pytest.raises(UserError, match="while a run works or waits: mine does"):
+        clean.clean(settings, give_up=True)
+    assert clean.clean(settings) == (0, 0)
+    assert [one.status for one in clean.entries(settings)] == [clean.RESUMABLE]
+    assert clean.clean(settings, give_up=True)[0] == 1
+    assert not orphan.is_dir()
 
 
 def test_an_entry_that_somebody_works_on_is_left(settings, run):

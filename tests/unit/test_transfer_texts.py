@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from dqf.config import RunConfig
+from dqf.data.outside import outside_fingerprint
 from dqf.data.tasks import CLASSIFICATION, REGRESSION, UNLABELLED, Examples, Task
 from dqf.data.transfer import check_second_texts, transfer_texts
 from dqf.errors import ConfigError, UserError
@@ -48,6 +49,17 @@ def test_a_task_of_single_texts_takes_each_text_of_two_once(settings):
     found = drawn(DistillationConfig(transfer="glue:rte"), task(), settings)
     assert sorted(found.texts) == ["a", "b", "c", "one", "two"]
     assert found.pairs is None
+
+
+def test_what_a_folder_holds_is_part_of_what_a_source_is(settings, tmp_path):
+    before = outside_fingerprint("glue:rte", settings)
+    assert len(before) == 64
+    assert outside_fingerprint("glue:rte", settings) == before
+    rows = {"sentence1": ["other"], "sentence2": ["text"], "label": [0]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "glue" / "rte" / "train.parquet")
+    assert outside_fingerprint("glue:rte", settings) != before
+    for hub in ("glue:mnli", "c4", "training", "none"):
+        assert outside_fingerprint(hub, settings) == ""
 
 
 def test_labels_of_a_regression_are_unknown_numbers(settings):

@@ -82,12 +82,14 @@ def _trace(artifact: Artifact) -> onnx.ModelProto:
     """Return the graph of an artifact's architecture, not optimized, so that initializers keep their names."""
     import torch
     from torch import nn
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
+
+    from dqf.models.empty import empty_classifier
 
     inputs = list(artifact.manifest["inputs"])
     config = AutoConfig.from_pretrained(artifact.folder)
     config.use_cache = False
-    classifier = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+    classifier = empty_classifier(config)
 
     class Logits(nn.Module):
         """Takes the inputs by position, returns the logits only."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     summary="Eight bits with one symmetric scale per output row; needs no calibration data.",
     needs_calibration=False,
     bits=(8,),
+    per_row=True,
 )
 def quantize_weight(
     weight: Tensor, granularity: Granularity, inputs: LayerInputs | None, config: NoOptions

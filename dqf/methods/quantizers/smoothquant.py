@@ -46,6 +46,7 @@ class SmoothQuantConfig:
     needs_calibration=True,
     scales_inputs=True,
     bits=(8,),
+    per_row=True,
 )
 def quantize_weight(
     weight: Tensor, granularity: Granularity, inputs: LayerInputs | None, config: SmoothQuantConfig
