@@ -132,3 +132,11 @@ def test_the_model_card_says_what_the_teacher_scored():
     more = _learnt_from(plain | {"altered_copies": 4, "transfer": "glue:mnli", "transfer_rows": 500})
     assert _learnt_from(plain | {"teachers": 3}) == "; the average of 3 teachers"
     assert more == "; 4 altered copies of each training row; up to 500 texts of glue:mnli, without their labels"
+
+
+def test_the_model_card_says_how_many_labels_were_seen():
+    from dqf.exporting.card import _data
+
+    task = {"name": "sst2", "train_n": 10000, "note": None}
+    assert _data(task, 0) == "sst2: 10000 rows to learn from."
+    assert _data(task, 300) == "sst2: 10000 rows to learn from, the labels of 300 of them."
