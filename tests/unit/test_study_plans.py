@@ -12,6 +12,9 @@ from dqf.study.collect import condition_of
 from dqf.study.plan import load_plan, plan_of, shipped_names
 from dqf.sweeps.plan import expand, label_of
 
+TRANSFER = {"glue:rte": (4, "glue:mnli")}
+"""What the study `transfer` found best on held-out rows: altered copies, and texts from elsewhere."""
+
 
 def test_the_reference_study_is_the_nine_tasks_with_three_seeds():
     planned = load_plan("reference")
@@ -21,6 +24,8 @@ def test_the_reference_study_is_the_nine_tasks_with_three_seeds():
     for run in expansion.runs:
         config = run.config
         teacher = (config.teacher.epochs, config.teacher.batch_size, config.student.epochs)
+        distillation = (config.distillation.altered_copies, config.distillation.transfer)
+        assert distillation == TRANSFER.get(config.task.source, (0, "none"))
         found.setdefault(config.task.source.removeprefix("glue:"), []).append((config.seed, teacher))
         assert config.quantization.bits == (8, 4, 3, 2)
         assert (config.student.batch_size, config.student.learning_rate) == (32, 1e-4)
@@ -28,7 +33,7 @@ def test_the_reference_study_is_the_nine_tasks_with_three_seeds():
         assert config.measurement.shared_runtime == "openvino-fp32"
         assert config.task.split == "evaluation"
     small, large = (2.0, 16, 3.0), (1.0, 32, 2.0)
-    expected = dict.fromkeys(("cola", "mrpc", "stsb", "wnli"), small) | {"rte": (3.0, 16, 3.0), "sst2": (1.0, 32, 3.0)}
+    expected = dict.fromkeys(("cola", "mrpc", "stsb", "wnli"), small) | {"rte": (3.0, 16, 10.0), "sst2": (1.0, 32, 3.0)}
     expected |= dict.fromkeys(("qnli", "mnli", "qqp"), large)
     assert found == {task: [(seed, teacher) for seed in (0, 1, 2)] for task, teacher in expected.items()}
 
