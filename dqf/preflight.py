@@ -98,7 +98,10 @@ def check(config: RunConfig, settings: Settings, resumed: bool = False) -> list[
             student = teacher.with_layers(len(kept)) if kept else None
     else:
         student = attempt("student.model", lambda: read_shape(config.student.model, settings))
-    for source, shape in ((config.teacher.model, teacher), (config.student.model, student)):
+    shapes = {config.teacher.model: teacher}
+    if config.student.model != TEACHER_LAYERS:
+        shapes[config.student.model] = student
+    for source, shape in shapes.items():
         message = _length_error(source, shape, config.task.max_length)
         if message:
             errors.append(FieldError("task.max_length", message))

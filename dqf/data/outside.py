@@ -63,7 +63,9 @@ def outside_fingerprint(source: str, settings: Settings) -> str:
     A data folder may hold another part of GLUE or C4 tomorrow.
     """
     digests = [_sha256_of(file, *_stamp(file)) for file in _files(source, settings)]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
+    if len(digests) < 2:
+        return "".join(digests)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _files(source: str, settings: Settings) -> list[Path]:

@@ -155,7 +155,9 @@ def limit_rows(examples: Examples, at_most: int, seed: int, stratify: bool) -> E
     if not at_most or at_most >= len(examples):
         return examples
     _, rows = split_rows(examples.labels, at_most / len(examples), stratify, seed)
-    if len(rows) != at_most:  # with many classes, rounding for each of them gives another number
+    if (
+        len(rows) != at_most
+    ):  # with many classes, rounding for each gives another number; else rows stay those of always
         rows = labelled_rows(examples, at_most, seed, stratify)
     return examples.take(rows)
 

@@ -51,14 +51,15 @@ def figures_of(averages: Averages, names: Sequence[str], variants: pd.DataFrame)
         variants: rows of the study's `variants` that belong to them.
     """
     scores, evidence = averages.scores, averages.evidence
-    examples = _retention("retention_examples", averages.scores_examples, names)
+    retention, examples = (_retention(one, names) for one in (scores, averages.scores_examples))
     difference = estimate_of(lambda s: _mean(s, names) - s[TEACHER], scores)
     seeds = sorted({seed for task in averages.tasks for seed in evidence.seeds[task]})
     return {
         **_with_interval("score", estimate_of(lambda s: _mean(s, names), scores)),
         "teacher_score": scores.scores[TEACHER],
-        **_retention("retention", scores, names),
-        **{name: one for name, one in examples.items() if name != "retention_examples"},
+        **_with_interval("retention", retention),
+        "retention_examples_ci95_low": None if examples is None else examples.low,
+        "retention_examples_ci95_high": None if examples is None else examples.high,
         **_with_interval("difference", difference),
         "difference_p_value": difference.p_value,
         "compression_ratio": _compression(evidence, averages.tasks, names),
@@ -171,15 +172,17 @@ def _mean(scores: Mapping[str, Any], names: Sequence[str]) -> Any:
     return sum(scores[name] for name in names) / len(names)
 
 
-def _retention(name: str, scores: MacroResamples, names: Sequence[str]) -> dict[str, float | None]:
+def _retention(scores: MacroResamples, names: Sequence[str]) -> Estimate | None:
     """Return the share of the teacher's score that is kept; None where the teacher's is 0 or less, as a run does."""
     if scores.scores[TEACHER] <= 0:
-        return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
-    return {**_with_interval(name, estimate_of(lambda s: ratios_of(_mean(s, names), s[TEACHER]), scores, null=1.0))}
+        return None
+    return estimate_of(lambda s: ratios_of(_mean(s, names), s[TEACHER]), scores, null=1.0)
 
 
-def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_ci95_low": estimate.low, f"{name}_ci95_high": estimate.high}
+def _with_interval(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Return a figure with the limits of its interval, all None where there is none."""
+    found = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+    return dict(zip((name, f"{name}_ci95_low", f"{name}_ci95_high"), found, strict=True))
 
 
 def _compression(evidence: Evidence, tasks: Sequence[str], names: Sequence[str]) -> float:
@@ -189,8 +192,8 @@ def _compression(evidence: Evidence, tasks: Sequence[str], names: Sequence[str])
 
 def _speed(name: str, log_ms: MacroResamples, names: Sequence[str]) -> dict[str, float | None]:
     if TEACHER not in log_ms.scores or any(one not in log_ms.scores for one in names):
-        return {name: None, f"{name}_ci95_low": None, f"{name}_ci95_high": None}
-    return {**_with_interval(name, estimate_of(lambda s: np.exp(s[TEACHER] - _mean(s, names)), log_ms, null=1.0))}
+        return _with_interval(name, None)
+    return _with_interval(name, estimate_of(lambda s: np.exp(s[TEACHER] - _mean(s, names)), log_ms, null=1.0))
 
 
 def _latency(log_ms: MacroResamples, names: Sequence[str]) -> float | None:

@@ -168,10 +168,8 @@ def expand(plan: Plan) -> Expansion:
     Raises:
         UserError: an axis without values, too many runs, an unknown preset, or an override for an unknown setting.
     """
-    known = sorted({PRESET, *(".".join(flag.path) for flag in flags.all_flags())})
-    for path in (path for override in plan.overrides for path in override.when):
-        if path not in known:
-            raise UserError(f"`when` of an override must name settings: got `{path}`{did_you_mean(path, known)}")
+    if plan.overrides:
+        _check_places(plan.overrides)
     for path, values in plan.axes.items():
         if not values:
             raise UserError(f"a sweep's list needs at least one value: `{path}` has none.")
@@ -186,8 +184,8 @@ def expand(plan: Plan) -> Expansion:
         try:
             config = RunConfig.from_dict(given)
         except ConfigError as error:
-            misplaced = {one.path for one in errors}
-            errors += [one for one in error.errors if one.path not in misplaced]
+            known = {one.path for one in errors}
+            errors += [one for one in error.errors if one.path not in known]
         if errors:
             expansion.add(label_of(settings), errors)
         elif config.digest() not in seen:
@@ -195,6 +193,18 @@ def expand(plan: Plan) -> Expansion:
             whole = config.to_dict()
             expansion.runs.append(PlannedRun({path: value_at(whole, path) for path in settings}, config))
     return expansion
+
+
+def _check_places(overrides: Iterable[Override]) -> None:
+    """Refuse overrides for settings that do not exist.
+
+    Raises:
+        UserError: there is one.
+    """
+    known = sorted({PRESET, *(".".join(flag.path) for flag in flags.all_flags())})
+    for path in (path for override in overrides for path in override.when):
+        if path not in known:
+            raise UserError(f"`when` of an override must name settings: got `{path}`{did_you_mean(path, known)}")
 
 
 def shared_work(runs: Sequence[PlannedRun]) -> dict[str, int]:

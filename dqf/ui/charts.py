@@ -50,7 +50,7 @@ def bars(frame: pd.DataFrame, axis: Axis, height: int | None = None) -> go.Figur
     rows = list(range(len(frame)))
     ends = np.fmax(values, high)
     known = [one for one in (*ends, *np.fmin(values, low)) if np.isfinite(one)]
-    least, largest = min(0.0, *known, 0.0), max(0.0, *known, 0.0) or 1.0
+    least, largest = min([0.0, *known]), max([0.0, *known]) or 1.0
     figure = go.Figure()
     figure.add_bar(
         x=values,

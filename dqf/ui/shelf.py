@@ -45,9 +45,12 @@ def _runs_with_items(results_dir: str, revision: int) -> list[str]:
 def choose(studio: Studio, runs: list[Path]) -> Path:
     """Return the run whose shelf is shown; the address names it."""
     names = {run.name: run for run in runs}
-    newest = next(iter(names))
+    options = list(names)
     gone = "The address names a run without artifacts; showing another one."
-    return names[addressed.select("Run", list(names), newest, parameter="run", key="shelf_run", gone=gone, width=420)]
+    chosen = addressed.select(
+        "Run", options, lambda: options[0], parameter="run", key="shelf_run", gone=gone, width=420
+    )
+    return names[chosen]
 
 
 def of_run(studio: Studio, run_dir: Path) -> None:

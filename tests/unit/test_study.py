@@ -20,40 +20,16 @@ from dqf.study.check import check, count_values, differences
 from dqf.study.collect import bits_of, collect
 from dqf.study.command import describe
 from dqf.study.files import read_summary, read_tables, study_folders, write_study, write_summary
-from dqf.study.keep import keep_older
-from dqf.study.plan import plan_of
-from dqf.sweeps.command import checked_runs
-from dqf.sweeps.directory import open_sweep
+from tests.support.example_studies import CONFIG, RESAMPLES, make_study, make_sweep
 from tests.support.example_study import ERRORS, MS, finish_run
 
-NAMES = ["rte", "mrpc", "stsb", "wnli"]
-TASKS = [f"glue:{name}" for name in NAMES]
-CONFIG = {"seed": [0, 1], "task": {"source": TASKS}, "quantization": {"bits": [8, 4]}}
 COLUMNS = {"text_column": "text", "label_column": "label"}
-RESAMPLES = 100
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def settings(tmp_path):
     return load_settings(tmp_path / "results")
-
-
-def make_sweep(settings, config=CONFIG, leave_out=lambda run: False, **changes):
-    """Return the sweep of a study whose runs have finished, but for those left out."""
-    planned = plan_of({"config": config}, "mine", False)
-    runs = checked_runs(planned.plan, settings, lambda config, settings: None)
-    with open_sweep(settings, planned.plan, runs, "study-mine") as sweep:
-        for entry in sweep.entries:
-            if not leave_out(entry.run):
-                finish_run(sweep.queue(entry), entry.run.config, **changes)
-    return sweep
-
-
-def make_study(settings, folder, config=CONFIG, **changes):
-    tables = collect(make_sweep(settings, config, **changes), "mine", "Mine", "")
-    write_study(folder, tables, lambda tables: analyse(tables, RESAMPLES))
-    return read_summary(folder)
 
 
 @pytest.fixture(scope="module")
@@ -370,53 +346,3 @@ def test_studies_need_no_torch():
     code = "import sys, dqf.study.command; print(sorted({'torch', 'transformers', 'streamlit'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
-    """A task is made anew only when it has as many runs as before; the others stay, and the summary says so."""
-    before, out = tmp_path / "before", tmp_path / "out"
-    make_study(settings, before, leave_out=lambda run: "mrpc" in run.label)
-    old = read_tables(before)
-    elsewhere = load_settings(tmp_path / "elsewhere")
-    sweep = make_sweep(elsewhere, leave_out=lambda run: "rte" in run.label and run.config.seed == 1)
-    new = collect(sweep, "mine", "Mine", "again")
-    kept = keep_older(new, old, NAMES)
-    write_study(out, kept, lambda tables: analyse(tables, RESAMPLES))
-    found = read_summary(out)
-    assert set(kept.study["kept"]) == {"rte"}
-    assert kept.study["kept"]["rte"]["description"] == ""
-    assert kept.predictions["rte"].equals(old.predictions["rte"])
-    assert kept.predictions["mrpc"].equals(new.predictions["mrpc"])
-    assert set(kept.predictions) == {"rte", "mrpc", "stsb", "wnli"}
-    assert kept.study["unfinished"] == []
-    ids = {task: set(part["run_id"]) for task, part in kept.variants.groupby("task")}
-    assert ids["rte"] == {run["run_id"] for run in old.study["runs"] if run["task"] == "rte"}
-    assert "Kept from an earlier making of this study, with its plan of then: rte." in found["notes"]
-    assert [(row["task"], row["seeds"]) for row in found["bits"]["4"]["tasks"]] == [
-        (task, [0, 1]) for task in ("mrpc", "stsb", "wnli", "rte")
-    ]
-
-
-def test_an_own_file_is_kept_as_well_and_its_missing_runs_are_not_told_as_missing(settings, tmp_path):
-    """A study of one task: no axis says whose runs are missing."""
-    (tmp_path / "reviews.csv").write_text("text,label\n")
-    config = {"seed": [0, 1], "task": {"source": f"file:{tmp_path / 'reviews.csv'}", **COLUMNS}}
-    old = collect(make_sweep(settings, config), "mine", "Mine", "")
-    sweep = make_sweep(load_settings(tmp_path / "other"), config, leave_out=lambda run: run.config.seed == 1)
-    new = collect(sweep, "mine", "Mine", "")
-    assert [one["task"] for one in new.study["unfinished"]] == ["reviews"]
-    old.study["environments"] = [{"cpu": "another"}]
-    kept = keep_older(new, old, ["reviews"])
-    assert set(kept.study["kept"]) == set(kept.predictions) == {"reviews"}
-    assert kept.study["unfinished"] == []
-    assert kept.study["environments"] == [{"cpu": "another"}]
-
-
-def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, folder):
-    old = read_tables(folder)
-    one_task = {**CONFIG, "task": {"source": ["glue:mrpc"]}}
-    new = collect(make_sweep(settings, one_task), "mine", "Mine", "")
-    assert keep_older(new, old, ["mrpc"]) is new
-    other = collect(make_sweep(settings, one_task), "another", "Mine", "")
-    assert keep_older(other, old, NAMES) is other
-    assert set(keep_older(new, old, NAMES).predictions) == {"mrpc", "rte", "stsb", "wnli"}

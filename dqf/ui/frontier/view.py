@@ -72,7 +72,7 @@ def filter_controls(variants: pd.DataFrame) -> Filters:
     newest = str(frames.newest_run_with_variants(variants)["task"].iloc[0])
     with st.container(border=True):
         gone = "The address names a task without results; showing another one."
-        task = addressed.select("Task", tasks, newest, parameter="task", key="task", gone=gone)
+        task = addressed.select("Task", tasks, lambda: newest, parameter="task", key="task", gone=gone)
         kinds = st.pills(
             "Method",
             frames.options(variants, "kind"),

@@ -80,7 +80,7 @@ def choose_run(studio: Studio, variants: pd.DataFrame) -> str:
     return addressed.select(
         "Run",
         options,
-        _first_run(studio, options),
+        lambda: _first_run(studio, options),
         parameter=RUN,
         key="playground_run",
         gone=addressed.NO_RESULTS,

@@ -39,7 +39,9 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
             order = {key: at for at, key in enumerate(held)}
             rows = variants[variants["key"].isin(order)]
             return rows.sort_values("key", key=lambda column: column.map(order)) if len(rows) else rows, loss
-        run_id = addressed.select("Run", runs, first, parameter="run", key="report_run", gone=addressed.NO_RESULTS)
+        run_id = addressed.select(
+            "Run", runs, lambda: first, parameter="run", key="report_run", gone=addressed.NO_RESULTS
+        )
     return variants[variants["run_id"] == run_id].head(MOST), loss
 
 

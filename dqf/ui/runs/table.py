@@ -23,7 +23,7 @@ def choose(runs: pd.DataFrame) -> str:
     options = runs["run_id"].tolist()
     gone = "The address names a run that does not exist; showing another one."
     return addressed.select(
-        "Run", options, options[0], parameter=PARAMETER, key=KEY, gone=gone, help="Type to search by id."
+        "Run", options, lambda: options[0], parameter=PARAMETER, key=KEY, gone=gone, help="Type to search by id."
     )
 
 

@@ -44,7 +44,9 @@ def choose(variants: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     first = str(frames.newest_run_with_variants(variants)["run_id"].iloc[0])
     left, middle, right = st.columns((3, 2, 2), gap="medium", vertical_alignment="bottom")
     with left:
-        run_id = addressed.select("Run", runs, first, parameter=RUN, key="scenario_run", gone=addressed.NO_RESULTS)
+        run_id = addressed.select(
+            "Run", runs, lambda: first, parameter=RUN, key="scenario_run", gone=addressed.NO_RESULTS
+        )
     together = middle.toggle(
         ALL,
         key="together",

@@ -1,0 +1,69 @@
+"""Studies made in several sittings: which tasks stay as they were, and what is said of them."""
+
+import pytest
+
+from dqf.settings import load_settings
+from dqf.study.analyse import analyse
+from dqf.study.collect import collect
+from dqf.study.files import read_summary, read_tables, write_study
+from dqf.study.keep import keep_older
+from tests.support.example_studies import CONFIG, NAMES, RESAMPLES, make_study, make_sweep
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(tmp_path / "results")
+
+
+def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
+    """A task is made anew only when it has as many runs as before; the others stay, and the summary says so."""
+    before, out = tmp_path / "before", tmp_path / "out"
+    make_study(settings, before, leave_out=lambda run: "mrpc" in run.label)
+    old = read_tables(before)
+    elsewhere = load_settings(tmp_path / "elsewhere")
+    sweep = make_sweep(elsewhere, leave_out=lambda run: "rte" in run.label and run.config.seed == 1)
+    new = collect(sweep, "mine", "Mine", "again")
+    kept = keep_older(new, old, NAMES)
+    write_study(out, kept, lambda tables: analyse(tables, RESAMPLES))
+    found = read_summary(out)
+    assert set(kept.study["kept"]) == {"rte"}
+    assert kept.study["kept"]["rte"]["description"] == ""
+    assert kept.predictions["rte"].equals(old.predictions["rte"])
+    assert kept.predictions["mrpc"].equals(new.predictions["mrpc"])
+    assert set(kept.predictions) == {"rte", "mrpc", "stsb", "wnli"}
+    assert kept.study["unfinished"] == []
+    ids = {task: set(part["run_id"]) for task, part in kept.variants.groupby("task")}
+    assert ids["rte"] == {run["run_id"] for run in old.study["runs"] if run["task"] == "rte"}
+    assert "Kept from an earlier making of this study, with its plan of then: rte." in found["notes"]
+    assert [(row["task"], row["seeds"]) for row in found["bits"]["4"]["tasks"]] == [
+        (task, [0, 1]) for task in ("mrpc", "stsb", "wnli", "rte")
+    ]
+
+
+def test_an_own_file_is_kept_as_well_and_its_missing_runs_are_not_told_as_missing(settings, tmp_path):
+    """A study of one task: no axis says whose runs are missing."""
+    (tmp_path / "reviews.csv").write_text("text,label\n")
+    config = {
+        "seed": [0, 1],
+        "task": {"source": f"file:{tmp_path / 'reviews.csv'}", "text_column": "text", "label_column": "label"},
+    }
+    old = collect(make_sweep(settings, config), "mine", "Mine", "")
+    sweep = make_sweep(load_settings(tmp_path / "other"), config, leave_out=lambda run: run.config.seed == 1)
+    new = collect(sweep, "mine", "Mine", "")
+    assert [one["task"] for one in new.study["unfinished"]] == ["reviews"]
+    old.study["environments"] = [{"cpu": "another"}]
+    kept = keep_older(new, old, ["reviews"])
+    assert set(kept.study["kept"]) == set(kept.predictions) == {"reviews"}
+    assert kept.study["unfinished"] == []
+    assert kept.study["environments"] == [{"cpu": "another"}]
+
+
+def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, tmp_path):
+    make_study(load_settings(tmp_path / "before"), tmp_path / "mine")
+    old = read_tables(tmp_path / "mine")
+    one_task = {**CONFIG, "task": {"source": ["glue:mrpc"]}}
+    new = collect(make_sweep(settings, one_task), "mine", "Mine", "")
+    assert keep_older(new, old, ["mrpc"]) is new
+    other = collect(make_sweep(settings, one_task), "another", "Mine", "")
+    assert keep_older(other, old, NAMES) is other
+    assert set(keep_older(new, old, NAMES).predictions) == {"mrpc", "rte", "stsb", "wnli"}
