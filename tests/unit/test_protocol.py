@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from dqf.errors import UserError
-from dqf.jobs import protocol
+from dqf.jobs import actions, protocol
 from dqf.jobs.identity import Worker, boot_id
 from dqf.jobs.protocol import Event, EventLog
+from dqf.settings import load_settings
 from tests.support.example_runs import DEAD_PID, write_example_run
 
 
@@ -175,3 +176,12 @@ def test_what_may_be_a_run_is_told_with_its_last_change(tmp_path):
     assert found == {"20260101-000000-starter-0000": (tmp_path / "20260101-000000-starter-0000").stat().st_mtime}
     assert protocol.run_folders(tmp_path / "missing") == {}
     assert protocol.list_runs(tmp_path) == []  # it has no config.json
+
+
+def test_cancelling_twice_does_not_start_the_grace_time_anew(tmp_path):
+    settings = load_settings(tmp_path)
+    run_dir = write_example_run(settings.runs_dir, state="queued")
+    actions.cancel(settings, run_dir.name)
+    os.utime(run_dir / "cancel", (0, 0))
+    actions.cancel(settings, run_dir.name)
+    assert (run_dir / "cancel").stat().st_mtime == 0
