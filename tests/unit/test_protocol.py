@@ -178,9 +178,10 @@ def test_what_may_be_a_run_is_told_with_its_last_change(tmp_path):
     assert protocol.list_runs(tmp_path) == []  # it has no config.json
 
 
-def test_cancelling_twice_does_not_start_the_grace_time_anew(tmp_path):
+def test_cancelling_twice_does_not_start_the_grace_time_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(actions, "send_signal", lambda *_: None)  # the worker is this process
     settings = load_settings(tmp_path)
-    run_dir = write_example_run(settings.runs_dir, state="queued")
+    run_dir = write_example_run(settings.runs_dir, state="running")
     actions.cancel(settings, run_dir.name)
     os.utime(run_dir / "cancel", (0, 0))
     actions.cancel(settings, run_dir.name)
