@@ -109,6 +109,9 @@ def check(config: RunConfig, settings: Settings, resumed: bool = False) -> list[
         if student.architecture in NOT_LINEAR:
             message = f"cannot be quantized: the blocks of {student.architecture} are not linear layers; take another."
             errors.append(FieldError("student.model", message))
+        if student.encoder_decoder:
+            message = f"cannot be quantized: {student.architecture} is an encoder and a decoder; take one or the other."
+            errors.append(FieldError("student.model", message))
         message = check_group_size(student.group_dimensions, config.quantization.group_size)
         if message:
             errors.append(FieldError("quantization.group_size", message))

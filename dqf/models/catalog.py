@@ -28,6 +28,7 @@ class ModelShape:
         positions: rows of learned position tables (0 for rotary embeddings).
         num_labels: classes the checkpoint's head was trained for; 0 without a head.
         gated: whether the MLP has a gate projection.
+        encoder_decoder: whether it has two stacks of layers, as T5 and BART have.
     """
 
     architecture: str
@@ -41,6 +42,7 @@ class ModelShape:
     positions: int = 0
     num_labels: int = 0
     gated: bool = False
+    encoder_decoder: bool = False
 
     @property
     def attention_params(self) -> int:
@@ -278,4 +280,5 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
         positions=0 if "rope_theta" in config or "rope_parameters" in config else first("max_position_embeddings"),
         num_labels=(len(labels) if isinstance(labels, dict) else first("num_labels", default=2)) if headed else 0,
         gated="silu" in str(config.get("hidden_act", "")),
+        encoder_decoder=config.get("is_encoder_decoder") is True,
     )

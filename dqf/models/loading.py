@@ -89,11 +89,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
             )
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).split("\n")[0][:160]
-        raise UserError(
-            f"a model must be loadable from its folder or the hub as safetensors, without code of its own: "
-            f"{source} is not ({reason})."
-        ) from error
+        raise _not_loadable(source, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"a model must have a fast tokenizer (tokenizer.json): {source} has none.")
     refuse_broken_weights(source, model.named_parameters())
@@ -109,6 +105,36 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
     if has_head:
         _reorder_labels(model, task)
     return Classifier(model, scratch / "tokenizer.json", int(pad_id), fine_tuned, has_head)
+
+
+def load_architecture(source: str, settings: Settings) -> nn.Module | None:
+    """Return a classifier without its weights (on the meta device); of a hub id its config alone is fetched.
+
+    Args:
+        source: a local folder or hub id; None is returned for others (GGUF files, starters).
+        settings: allowed roots.
+
+    Raises:
+        UserError: not found, not allowed, or an architecture without a classifier.
+    """
+    path = local_model_path(source, settings)
+    if source.startswith("starter:") or (path is not None and not path.is_dir()):
+        return None
+    try:
+        config = AutoConfig.from_pretrained(str(path or source), trust_remote_code=False)
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    except (OSError, ValueError, ImportError) as error:
+        raise _not_loadable(source, error) from error
+    return model
+
+
+def _not_loadable(source: str, error: Exception) -> UserError:
+    reason = str(error).split("\n")[0][:160]
+    return UserError(
+        f"a model must be loadable from its folder or the hub as safetensors, without code of its own: "
+        f"{source} is not ({reason})."
+    )
 
 
 def load_folder(folder: Path) -> Classifier:

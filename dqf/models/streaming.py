@@ -55,6 +55,7 @@ class StreamedModel:
             )
         self.model.eval()
         self._prefix, self._stack = layer_stack(self.model)
+        self._loaded = False
         inside = f"{self._prefix}."
         for name in [name for name, _ in self.model.named_parameters() if not name.startswith(inside)]:
             self._put(name, self.tensor(name))
@@ -65,8 +66,11 @@ class StreamedModel:
 
     @contextlib.contextmanager
     def block(self, index: int) -> Iterator[None]:
-        """Have a block in memory; what was changed in it is forgotten afterwards."""
-        names = [f"{self._prefix}.{index}.{name}" for name, _ in self._stack[index].named_parameters()]
+        """Have a block in memory; what was changed in it is forgotten afterwards, unless all are loaded."""
+        if self._loaded:
+            yield
+            return
+        names = self._names_of(index)
         for name in names:
             self._put(name, self.tensor(name))
         try:
@@ -74,6 +78,13 @@ class StreamedModel:
         finally:
             for name in names:
                 self._put(name, torch.empty(self.model.get_parameter(name).shape, device="meta"))
+
+    def load(self) -> None:
+        """Have all blocks in memory from now on, as is needed where one forward pass runs them several times."""
+        for index in range(len(self._stack)):
+            for name in self._names_of(index):
+                self._put(name, self.tensor(name))
+        self._loaded = True
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor of the folder as it is stored, float32.
@@ -90,6 +101,9 @@ class StreamedModel:
     def names(self) -> list[str]:
         """Return the names of all stored tensors."""
         return list(self._files)
+
+    def _names_of(self, index: int) -> list[str]:
+        return [f"{self._prefix}.{index}.{name}" for name, _ in self._stack[index].named_parameters()]
 
     def _put(self, name: str, tensor: Tensor) -> None:
         parent, _, leaf = name.rpartition(".")

@@ -92,6 +92,10 @@ class Blocks:
         model: in evaluation mode; of its blocks only the first need be in memory here.
         stack: its blocks.
         calibration: batches of model inputs with `attention_mask`.
+
+    Attributes:
+        repeated: the model runs its blocks more than once, as ALBERT does: there are no hidden states to keep, every
+            look at inputs is a whole forward pass, and blocks cannot be run on their own.
     """
 
     def __init__(self, model: nn.Module, stack: nn.ModuleList, calibration: Sequence[dict[str, Tensor]]) -> None:
@@ -102,6 +106,9 @@ class Blocks:
         self._hidden: list[Tensor] = []
         self._calls: list[list[_Call]] = []
         self._rest: tuple[Any, ...] | None = self._outputs_besides_hidden()
+        self.repeated = self._run_again()
+        if self.repeated:
+            return
         for batch in calibration:
             calls: list[_Call] = []
             # What stands behind the blocks, such as a projection on the vocabulary, is not needed for this.
@@ -120,16 +127,36 @@ class Blocks:
 
         handle = self._stack[0].register_forward_hook(note)
         try:
-            self._whole({name: tensor[:1] for name, tensor in self._calibration[0].items()})
+            self._whole(self._first_row())
         except Stop:
             pass
         finally:
             handle.remove()
         return found[0][1:] if isinstance(found[0], tuple) else None
 
+    def _run_again(self) -> bool:
+        """Tell whether a forward pass runs the first block more than once."""
+        calls = 0
+
+        def note(_block: nn.Module, _args: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise Stop
+
+        with self._passed_by(), contextlib.suppress(Stop):
+            handle = self._stack[0].register_forward_pre_hook(note)
+            try:
+                self._whole(self._first_row())
+            finally:
+                handle.remove()
+        return calls > 1
+
+    def _first_row(self) -> dict[str, Tensor]:
+        return {name: tensor[:1] for name, tensor in self._calibration[0].items()}
+
     def _whole(self, batch: dict[str, Tensor]) -> None:
-        with autocast(batch["attention_mask"].device):
-            self._model(**batch)
+        _forward(self._model, batch)
 
     @contextlib.contextmanager
     def _passed_by(self, calls: list[_Call] | None = None, hidden: Tensor | None = None) -> Iterator[None]:
@@ -166,6 +193,8 @@ class Blocks:
 
     def inputs_after(self, layer: nn.Linear) -> LayerInputs | None:
         """Return the inputs of a layer behind the blocks, once all have been run; None if it never runs."""
+        if self.repeated:
+            return inputs_of_whole_passes(self._model, {"": layer}, self._calibration).get("")
         sampler = InputSampler({"": layer}, stop=False)
         with sampler:
             for at, batch in enumerate(self._calibration):
@@ -176,6 +205,8 @@ class Blocks:
 
     def inputs_of(self, index: int, layers: Mapping[str, nn.Linear]) -> dict[str, LayerInputs]:
         """Return the inputs of a block's layers in the order they run; those that read one input share one object."""
+        if self.repeated:
+            return inputs_of_whole_passes(self._model, layers, self._calibration)
         sampler = InputSampler(layers)
         with sampler:
             for at in range(len(self._hidden)):
@@ -288,6 +319,29 @@ class InputSampler:
                 raise Stop
 
         return hook
+
+
+def inputs_of_whole_passes(
+    model: nn.Module, layers: Mapping[str, nn.Linear], calibration: Sequence[dict[str, Tensor]]
+) -> dict[str, LayerInputs]:
+    """Return what layers of a model are given in whole forward passes, by name; those that never run are missing.
+
+    Args:
+        model: in evaluation mode.
+        layers: of it, by any name; what a layer is given each time it runs is added up.
+        calibration: batches of model inputs with `attention_mask`.
+    """
+    sampler = InputSampler(layers, stop=False)
+    with sampler:
+        for batch in calibration:
+            sampler.start_pass(batch["attention_mask"].bool())
+            _forward(model, batch)
+    return sampler.found
+
+
+def _forward(model: nn.Module, batch: dict[str, Tensor]) -> None:
+    with autocast(batch["attention_mask"].device):
+        model(**batch)
 
 
 def _plain(value: Any) -> Any:

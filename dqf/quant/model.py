@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from dqf.errors import UserError
-from dqf.models.device import autocast
 from dqf.models.loading import layer_stack
 from dqf.models.streaming import StreamedModel
 from dqf.progress import Reporter
 from dqf.quant.block_tuning import BlockTuner
-from dqf.quant.calibration import Blocks, InputSampler, LayerInputs
+from dqf.quant.calibration import Blocks, inputs_of_whole_passes
 from dqf.quant.qparams import QuantizedWeight
 from dqf.quant.receipts import LayerReceipt
 from dqf.quant.work import Method, Work
+
+BIASES = "relative_attention_bias"
+"""Tables of that name hold a number per head and distance (MPNet): a few hundred weights, too few in a row to scale."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def quantize_model(
         Quantized weights by parameter name (a tied weight stands once), and one receipt a layer.
 
     Raises:
-        UserError: no calibration data for a method that needs it, weights that are not finite, or a group
-            size that does not fit; all before any layer is touched.
+        UserError: no calibration data for a method that needs it, an architecture that cannot be quantized, weights
+            that are not finite, or a group size that does not fit; all before any layer is touched.
     """
     if method.entry.facts.get("needs_calibration") and not calibration:
         raise UserError(f"{method.entry.title} needs calibration samples: got none; raise `calibration_samples`.")
@@ -89,7 +91,10 @@ def _carry_out(
     if stack and calibration:
         with work.block(0):
             blocks = Blocks(model, layer_stack(model)[1], calibration)
-    tuner = BlockTuner(blocks, work.block_steps) if blocks is not None and work.block_steps else None
+        if blocks.repeated:
+            work.load_blocks()
+    apart = blocks is not None and not blocks.repeated
+    tuner = BlockTuner(blocks, work.block_steps) if blocks is not None and apart and work.block_steps else None
     for index, names in enumerate(stack):
         with work.block(index):
             if blocks is None:
@@ -115,7 +120,7 @@ def _carry_out(
         if blocks is not None:
             work.quantize([name], blocks.inputs_after(layer))
         else:
-            work.quantize([name], _sample(model, layer, calibration) if calibration else None)
+            work.quantize([name], inputs_of_whole_passes(model, {"": layer}, calibration).get(""))
     work.done()
 
 
@@ -142,7 +147,8 @@ def quantizable(model: nn.Module, scope: Scope) -> list[str]:
 def _layers(model: nn.Module, scope: Scope) -> tuple[list[str], list[list[str]], list[str]]:
     """Return tables, linear layers per block, and linear layers elsewhere."""
     modules = dict(model.named_modules())
-    tables = [name for name, module in modules.items() if isinstance(module, nn.Embedding)] if scope.embeddings else []
+    found = [name for name, module in modules.items() if isinstance(module, nn.Embedding)] if scope.embeddings else []
+    tables = [name for name in found if not name.endswith(BIASES)]
     linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
     stack: list[list[str]] = []
     try:
@@ -153,14 +159,3 @@ def _layers(model: nn.Module, scope: Scope) -> tuple[list[str], list[list[str]],
     inside = {name for names in stack for name in names}
     rest = [name for name in linear if name not in inside] if scope.head or not stack else []
     return tables, stack, rest
-
-
-def _sample(model: nn.Module, layer: nn.Linear, calibration: Sequence[dict[str, Tensor]]) -> LayerInputs | None:
-    """Return the inputs of a layer outside the blocks, from whole forward passes; None if it never runs."""
-    sampler = InputSampler({"": layer}, stop=False)
-    with sampler:
-        for batch in calibration:
-            sampler.start_pass(batch["attention_mask"].bool())
-            with autocast(next(model.parameters()).device):
-                model(**batch)
-    return sampler.found.get("")

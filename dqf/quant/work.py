@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dqf.errors import UserError
-from dqf.models.loading import layer_stack
 from dqf.models.streaming import StreamedModel
+from dqf.models.suitable import refuse_unsuitable
 from dqf.progress import Reporter
 from dqf.quant.block_tuning import BlockTuner
 from dqf.quant.calibration import LayerInputs
@@ -62,10 +62,6 @@ class _Tried:
     final: bool = False
 
 
-MOSTLY = 0.9
-"""Share of the weights of the blocks that must be in linear layers; some have small tables besides."""
-
-
 class Work:
     """The weights and receipts gathered so far."""
 
@@ -91,6 +87,11 @@ class Work:
         """Have a block in memory, if it is not there anyway."""
         return contextlib.nullcontext() if self._source is None else self._source.block(index)
 
+    def load_blocks(self) -> None:
+        """Have all blocks in memory from now on."""
+        if self._source is not None:
+            self._source.load()
+
     def linear(self, name: str) -> nn.Linear:
         """Return a linear layer by name."""
         module = self._model.get_submodule(name)
@@ -100,7 +101,7 @@ class Work:
     def check(self, names: Sequence[str]) -> None:
         """Refuse what cannot be quantized, before anything is."""
         self._total = len(names)
-        self._refuse_other_layers()
+        refuse_unsuitable(self._model)
         seen: set[int] = set()
         for name in names:
             weight = self._model.get_submodule(name).get_parameter("weight")
@@ -116,20 +117,6 @@ class Work:
                     f"weights must be finite: {name} holds NaN or infinity; the model to quantize is broken, "
                     "train it again."
                 )
-
-    def _refuse_other_layers(self) -> None:
-        """Refuse a model whose blocks multiply by more than linear layers: it would stay FP16 and be called 4-bit."""
-        try:
-            _, blocks = layer_stack(self._model)
-        except UserError:
-            return
-        linear = sum(one.weight.numel() for one in blocks.modules() if isinstance(one, nn.Linear))
-        whole = sum(weight.numel() for weight in blocks.parameters() if weight.ndim > 1)
-        if linear < MOSTLY * whole:
-            raise UserError(
-                f"blocks must consist of linear layers: in {type(self._model).__name__} they hold {linear / whole:.0%} "
-                "of the weights, and the others would stay in FP16; take another architecture."
-            )
 
     def call_engine(self, calibration: Sequence[dict[str, Tensor]]) -> None:
         """Let a quantizer that works on whole models do its part; put what it scaled in place."""

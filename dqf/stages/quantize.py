@@ -33,7 +33,7 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.training import to_inputs
 
-VERSION = 7
+VERSION = 8
 PACKED = "packed.json"
 RECEIPT = "receipt.json"
 CHECKPOINT = "checkpoint.pt"

@@ -20,6 +20,7 @@ from dqf.models.soundness import refuse_broken_folder
 from dqf.settings import Settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages._suitable import refuse_unsuitable_source, refuse_unsuitable_student
 from dqf.stages._tuning import key_facts, prepare
 from dqf.training import Loss, Recipe, train
 
@@ -52,10 +53,15 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
     config = context.config.teacher
 
     def work(folder: Path) -> dict[str, Any]:
-        if context.config.student.model != TEACHER_LAYERS:
-            refuse_broken_folder(context.config.student.model, context.settings)  # before the teacher is trained for it
+        # What the student would fail by is told before the teacher is trained for it.
+        student, quantization = context.config.student.model, context.config.quantization
+        if student != TEACHER_LAYERS:
+            refuse_broken_folder(student, context.settings)
+            refuse_unsuitable_source(student, quantization, context.settings)
         context.reporter.message(f"Loading {config.model}.")
         teacher = load_source(config.model, context.task, context.settings, config.seed, folder)
+        if student == TEACHER_LAYERS:
+            refuse_unsuitable_student(teacher.model, quantization)
         if config.fine_tune == "never" and not teacher.has_head:
             raise UserError(
                 f"`teacher.fine_tune` never needs a model with a head for this task's {context.task.outputs} outputs: "

@@ -5,18 +5,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+    SqueezeBertConfig,
+    SqueezeBertForSequenceClassification,
+)
 
 from dqf import registry
+from dqf.config import RunConfig
 from dqf.data.tasks import CLASSIFICATION, Examples, Task
+from dqf.errors import UserError
 from dqf.models.empty import empty_classifier
 from dqf.models.loading import load_source
+from dqf.models.streaming import StreamedModel
+from dqf.pipeline import make_models
 from dqf.progress import SilentReporter
 from dqf.quant.model import quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
 from dqf.settings import load_settings
-from tests.support.tiny import write_bert
+from tests.support.tiny import tiny_config, write_bert, write_tokenizer
 
 NONE = Examples((), None, np.zeros(0, dtype=np.int64))
 TASK = Task("t", CLASSIFICATION, ("good", "bad"), "accuracy", NONE, NONE)
@@ -63,13 +76,21 @@ def deberta():
     return DebertaV2ForSequenceClassification(config).eval(), config
 
 
-def test_layers_that_run_twice_in_a_block_do_not_hide_those_behind_them():
-    model, _ = deberta()
+SIZES = {"vocab_size": 64, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_labels": 2}
+
+
+def quantized(model, source=None):
+    """Return weights and receipts of a model quantized by GPTQ to 4 bits in groups of 16."""
     ids = torch.randint(4, 40, (4, 12), generator=torch.Generator().manual_seed(0))
     entry = registry.get("quantizer", "gptq")
     calibration = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)}]
     method = Method(entry, entry.config(), Granularity(4, 16), None)
-    _, receipts = quantize_model(model, method, calibration, SilentReporter())
+    return quantize_model(model, method, calibration, SilentReporter(), source=source)
+
+
+def test_layers_that_run_twice_in_a_block_do_not_hide_those_behind_them():
+    model, _ = deberta()
+    _, receipts = quantized(model)
     inside = [one for one in receipts if ".encoder.layer." in one.name]
     assert len(inside) == 12
     assert all(one.calibration_tokens for one in inside)
@@ -81,3 +102,53 @@ def test_an_architecture_without_fused_attention_is_built_without():
     assert {name: one.shape for name, one in empty.state_dict().items()} == {
         name: one.shape for name, one in model.state_dict().items()
     }
+
+
+def test_blocks_that_run_again_are_quantized_alike_from_a_folder(tmp_path):
+    torch.manual_seed(0)
+    config = AlbertConfig(**SIZES, embedding_size=16, num_hidden_layers=3, attn_implementation="eager")
+    model = AlbertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    source = StreamedModel(tmp_path, torch.device("cpu"))
+    weights, receipts = quantized(source.model, source)
+    plain, expected = quantized(model)
+    assert receipts == expected
+    assert all(torch.equal(weights[name].codes, one.codes) for name, one in plain.items())
+
+
+def test_tables_of_biases_per_head_stay_as_they_are():
+    torch.manual_seed(0)
+    model = MPNetForSequenceClassification(MPNetConfig(**SIZES, num_hidden_layers=2)).eval()
+    before = model.mpnet.encoder.relative_attention_bias.weight.clone()
+    weights, receipts = quantized(model)
+    assert all(one.calibration_tokens for one in receipts if one.kind == "linear")
+    left = {name for name, one in model.named_parameters() if one.ndim > 1} - weights.keys()
+    assert left == {"mpnet.encoder.relative_attention_bias.weight"}
+    assert torch.equal(model.mpnet.encoder.relative_attention_bias.weight, before)
+
+
+def test_a_student_that_cannot_be_quantized_is_refused_before_its_teacher_is_trained(settings, tiny_root, monkeypatch):
+    folder = tiny_root / "squeeze"
+    SqueezeBertForSequenceClassification(
+        SqueezeBertConfig(**SIZES, embedding_size=32, num_hidden_layers=2)
+    ).save_pretrained(folder)
+    write_tokenizer(folder, bert=True)
+    monkeypatch.setattr("dqf.stages.teacher.load_source", lambda *_: pytest.fail("the teacher was loaded"))
+    config = RunConfig.from_dict(tiny_config(tiny_root, student={"model": str(folder)}))
+    with pytest.raises(UserError, match=r"blocks must consist of linear layers: in SqueezeBert.* they hold 0%"):
+        make_models(config, settings.results_dir, settings, SilentReporter())
+
+
+def test_rows_that_a_group_size_does_not_divide_are_refused_before_the_teacher_is_trained(
+    settings, tiny_root, monkeypatch
+):
+    """Which rows a model has beyond those that its config names is seen in its architecture."""
+    folder = tiny_root / "narrow"
+    AlbertForSequenceClassification(AlbertConfig(**SIZES, embedding_size=24, num_hidden_layers=2)).save_pretrained(
+        folder
+    )
+    write_tokenizer(folder, bert=True)
+    monkeypatch.setattr("dqf.stages.teacher.load_source", lambda *_: pytest.fail("the teacher was loaded"))
+    config = RunConfig.from_dict(tiny_config(tiny_root, student={"model": str(folder)}))
+    with pytest.raises(UserError, match=r"must all be divisible by `group_size`: got 24, 32 and 64, and 16"):
+        make_models(config, settings.results_dir, settings, SilentReporter())

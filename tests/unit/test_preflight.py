@@ -91,6 +91,13 @@ def test_blocks_of_other_than_linear_layers_are_refused_before_training(root):
     assert "blocks of xlnet are not linear layers" in errors(root)["student.model"]
 
 
+def test_a_student_with_an_encoder_and_a_decoder_is_refused_before_training(root):
+    assert errors(root) == {}
+    path = root / "student" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "is_encoder_decoder": True}))
+    assert "bert is an encoder and a decoder" in errors(root)["student.model"]
+
+
 def feature_errors(root, student=None, **options):
     changes = {"distillation": {"method": "feature-kd", "options": options}}
     return errors(root, **changes, **({"student": student} if student else {}))

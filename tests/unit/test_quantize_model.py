@@ -1,11 +1,14 @@
 """Quantizing whole models: order, inputs, scope, ties, refusals."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GPT2Config,
@@ -54,7 +57,6 @@ def method(name="gptq", bits=4, group_size=16, bits_of=None):
 def test_quantizers_see_what_the_model_so_far_really_gives(folder, monkeypatch):
     """Every layer's inputs equal those of a whole forward pass with all earlier blocks quantized, and no more."""
     monkeypatch.setattr("dqf.quant.calibration.autocast", lambda device: torch.autocast("cpu", enabled=False))
-    monkeypatch.setattr("dqf.quant.model.autocast", lambda device: torch.autocast("cpu", enabled=False))
     torch.manual_seed(0)
     model = load(folder)
     names = {id(module.weight): name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -118,6 +120,29 @@ def test_quantizers_see_what_the_model_so_far_really_gives(folder, monkeypatch):
     assert len(receipts) == linear
     assert len(seen) < linear  # query, key and value read one input and are quantized together
     assert all(one.error_of == "output" for one in receipts)
+
+
+def test_blocks_that_run_again_are_calibrated_on_every_pass():
+    """ALBERT runs one block as often as it has layers: what reaches it later differs from what reaches it first."""
+    torch.manual_seed(0)
+    config = AlbertConfig(
+        vocab_size=64, embedding_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, num_labels=3,
+    )  # fmt: skip
+    model = AlbertForSequenceClassification(config).eval()
+    _, receipts = quantize_model(model, replace(method(), block_steps=2), batches(), SilentReporter())
+    once = sum(int(batch["attention_mask"].sum()) for batch in batches())
+    of_block = [one for one in receipts if "albert_layer_groups" in one.name]
+    assert len(of_block) == 6
+    assert [one.calibration_tokens for one in of_block] == [3 * once] * 6
+    assert all(one.block_error is None for one in of_block)  # there is no block to tune apart from the others
+    outside = {one.name: one.calibration_tokens for one in receipts if one.kind == "linear" and one not in of_block}
+    sequences = sum(len(batch["input_ids"]) for batch in batches())
+    assert outside == {
+        "albert.encoder.embedding_hidden_mapping_in.weight": once,
+        "albert.pooler.weight": sequences,
+        "classifier.weight": sequences,
+    }
 
 
 def test_tables_get_scales_of_least_squared_error(folder):
