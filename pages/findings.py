@@ -22,7 +22,7 @@ study, part, bits = chosen
 findings_view.introduction(study, part)
 findings_view.warnings(part)
 findings_view.headline(part, bits)
-verdict_cards.show(part)
+verdict_cards.show(part, bits)
 finding_sections.decomposition(part, bits)
 findings_view.first_table(part)
 findings_view.second_table(part, bits)

@@ -22,7 +22,7 @@ from dqf.evaluate.evidence import DQF, FT, KD, PTQ, TEACHER, Evidence, system
 from dqf.evaluate.intervals import ratios_of
 from dqf.evaluate.lowest_latency import judge_h2
 from dqf.evaluate.macro import Estimate, MacroResamples, estimate_of
-from dqf.evaluate.one_task import as_details, in_words, left_out, rests_on
+from dqf.evaluate.one_task import as_details, left_out, needs_in_words, rests_on
 from dqf.evaluate.significance import cohens_d, cohens_dz, holm, paired_t_test, welch_t_test
 from dqf.evaluate.verdicts import (
     ALL_BITS,
@@ -33,7 +33,7 @@ from dqf.evaluate.verdicts import (
     bits_name,
     claim_of,
     geometric_mean,
-    points,
+    in_words,
     shown_p,
 )
 
@@ -109,8 +109,8 @@ def _h1(
     sentence = (
         f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
         f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
-        f"{points(effect)} closer to the teacher's than Student-PTQ's, {_p(bits, p_holm)}."
-        f"{in_words(needs)}"
+        f"{in_words(effect, 'closer to', 'farther from')} the teacher's than Student-PTQ's, {_p(bits, p_holm)}."
+        f"{needs_in_words(needs)}"
     )
     return Verdict(
         "H1", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "score", sentence, details
@@ -175,8 +175,8 @@ def _h3(
         kept = f" ({shares:.1%} against {shares_ft:.1%})"
         details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(evidence, bits)}
     sentence = (
-        f"{verdict.capitalize()}: {what}, Student-KD keeps {points(effect)} more of its own score after "
-        f"quantization than Student-FT{kept}, {_p(bits, p_holm)}.{in_words(needs)}"
+        f"{verdict.capitalize()}: {what}, Student-KD keeps {in_words(effect, 'more', 'less')} of its own score after "
+        f"quantization than Student-FT{kept}, {_p(bits, p_holm)}.{needs_in_words(needs)}"
     )
     return Verdict(
         "H3", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "share", sentence, details

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,8 @@ from dqf.evaluate.verdicts import (
     shown_p,
 )
 
+TOLD = {FASTEST: "each in its fastest runtime", SHARED: "all in one runtime"}
+NAMES = {TEACHER: "the teacher", FT: "Student-FT", KD: "Student-KD"}
 SAME_SPEED = 0.05
 """By how much Student-PTQ, the same network in the same format, may be faster by noise alone."""
 
@@ -60,7 +62,7 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
         least = min(verdicts, key=lambda one: one.effect)
         verdict = conjunction([one.verdict for one in verdicts])
         by_bits = ", ".join(f"{bits_name(one.bits)} {one.verdict}" for one in verdicts)
-        sentence = f"{verdict.capitalize()}: Student-DQF has the lowest latency of all variants; {by_bits}."
+        sentence = f"{verdict.capitalize()}: {_over_all_bits(verdicts)}; {by_bits}."
         verdicts.append(replace(least, bits=ALL_BITS, verdict=verdict, sentence=sentence))
     return verdicts
 
@@ -72,6 +74,18 @@ def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
     if any(name not in macro.scores for name in (own, *rivals)):
         return {}
     return {rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0) for rival in rivals}
+
+
+def _over_all_bits(verdicts: Sequence[Verdict]) -> str:
+    """Return how fast Student-DQF is beside its closest rivals, from the least to the most favourable bit-width."""
+    parts = []
+    for name, how in TOLD.items():
+        found = [one.details["sessions"].get(name) for one in verdicts if "sessions" in one.details]
+        effects = sorted(one["effect"] for one in found if one)
+        if effects:
+            spread = f"{effects[0]:.2f}x" if len(effects) == 1 else f"{effects[0]:.2f}x to {effects[-1]:.2f}x"
+            parts.append(f"{spread}, {how}")
+    return f"Student-DQF's speed relative to its closest rival is {'; '.join(parts)}" if parts else "nothing was timed"
 
 
 def _speedup(log_ms: Mapping[str, Any], rival: str, own: str) -> Any:
@@ -120,14 +134,13 @@ def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
     verdicts = [one["verdict"] for one in sessions.values()]
     verdict = conjunction([*verdicts, *([UNDECIDED] if len(sessions) < 2 else [])])
     least = min(sessions.values(), key=lambda one: float(one["effect"]))
-    told = {FASTEST: "each in its fastest runtime", SHARED: "all in one runtime"}
     parts = [
-        f"{told[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as {one['rival']}, "
-        f"the closest rival, corrected p = {shown_p(one['p_holm'])}"
+        f"{TOLD[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as "
+        f"{NAMES[one['rival']]}, the closest rival, corrected p = {shown_p(one['p_holm'])}"
         f"{', and clearly slower than Student-PTQ' if one['behind_twin'] else ''}"
         for name, one in sessions.items()
     ]
-    missing = [f"{told[name]} it was not timed" for name in told if name not in sessions]
+    missing = [f"{TOLD[name]} it was not timed" for name in TOLD if name not in sessions]
     sentence = f"{verdict.capitalize()}: Student-DQF at {bits_name(bits)}: {'; '.join([*parts, *missing])}."
     figures = {name: least[name] for name in ("effect", "low", "high", "p_value", "p_holm")}
     return Verdict(

@@ -37,7 +37,7 @@ def rests_on(
     return {task: one for task, one in effects.items() if min(claim * one.low, claim * one.high) <= 0}
 
 
-def in_words(found: Mapping[str, Estimate]) -> str:
+def needs_in_words(found: Mapping[str, Estimate]) -> str:
     """Return the sentence that says so, with a space before it; empty if the claim stands without any one task."""
     if not found:
         return ""

@@ -69,6 +69,13 @@ def points(effect: Estimate) -> str:
     return f"{100 * effect.value:+.2f} points [{100 * effect.low:+.2f}, {100 * effect.high:+.2f}]"
 
 
+def in_words(effect: Estimate, more: str, less: str) -> str:
+    """Return an effect in words, `0.33 points [-0.73, 1.35] less`: its interval counts in the word's direction."""
+    word, sign = (more, 1) if effect.value >= 0 else (less, -1)
+    low, high = sorted(sign * one for one in (effect.low, effect.high))
+    return f"{100 * abs(effect.value):.2f} points [{100 * low:.2f}, {100 * high:.2f}] {word}"
+
+
 def shown_p(p_value: float) -> str:
     """Return a p-value as people read it."""
     return f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.1g}"

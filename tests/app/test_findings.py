@@ -61,6 +61,9 @@ def test_the_reference_study_comes_first_with_tables_verdicts_and_method(open_pa
     assert "The reference" in text
     for name in ("H1", "H2", "H3"):
         assert summary["verdicts"][name][-1]["sentence"] in text
+        at = {one["bits"]: one["sentence"] for one in summary["verdicts"][name]}
+        assert at["4"] in [one.value for one in app.text]  # the card's own, at the bit-width that is chosen
+        assert at["2"] not in [one.value for one in app.text]
     values = {metric.label: metric.value for metric in app.metric}
     assert values["Retention"] == f"{100 * summary['bits']['4']['retention']:.1f}\u00a0%"
     assert len(table_with(app, "Source")) == len(summary["variants"]) + 2

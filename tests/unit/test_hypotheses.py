@@ -54,8 +54,13 @@ def test_a_study_where_the_paper_is_right():
 
 def test_distillation_that_hurts_refutes_h1_and_h3():
     found = judge(evidence(shares=shares(ptq=0.84, dqf=0.78)))
-    assert found["H1"][0].verdict == found["H3"][0].verdict == "refuted"
-    assert found["H1"][0].effect < 0
+    h1, h3 = found["H1"][0], found["H3"][0]
+    assert h1.verdict == h3.verdict == "refuted"
+    assert h1.effect < 0
+    # In words, value and interval count in the direction that is named.
+    farther = f"{-100 * h1.effect:.2f} points [{-100 * h1.high:.2f}, {-100 * h1.low:.2f}] farther from the teacher's"
+    assert farther in h1.sentence
+    assert f"keeps {-100 * h3.effect:.2f} points [{-100 * h3.high:.2f}, {-100 * h3.low:.2f}] less of" in h3.sentence
 
 
 def test_no_difference_is_undecided():
@@ -98,6 +103,14 @@ def test_h2_is_refuted_by_a_faster_rival():
     rivals = slow[0].details["sessions"]["fastest"]
     assert rivals["rival"] in ("student-ft", "student-kd")
     assert rivals["effect"] == pytest.approx(2.2 / 2.6, rel=0.05)
+
+
+def test_h2_over_all_bits_says_how_fast_it_is_in_both_sessions():
+    found = judge_h2(evidence())
+    fastest, shared = (found[0].details["sessions"][name]["effect"] for name in ("fastest", "shared"))
+    expected = f"closest rival is {fastest:.2f}x, each in its fastest runtime; {shared:.2f}x, all in one runtime"
+    assert expected in found[-1].sentence
+    assert "as fast as Student-" in found[0].sentence
 
 
 def test_h2_does_not_ask_to_beat_the_same_network_in_the_same_format():

@@ -29,8 +29,8 @@ LOOKS: Mapping[str, tuple[str, Color]] = {
 MARKS = {"supported": "✓", "refuted": "✕", "undecided": "?"}
 
 
-def show(part: Mapping[str, Any]) -> None:
-    """Render one card per hypothesis, and the rows behind them."""
+def show(part: Mapping[str, Any], bits: str) -> None:
+    """Render one card per hypothesis, over all bit-widths and at the chosen one, and the rows behind them."""
     st.subheader("The paper's hypotheses, tested", anchor=False)
     groups = {name: list(part["verdicts"].get(name) or ()) for name in CLAIMS}
     if not any(groups.values()):
@@ -38,7 +38,7 @@ def show(part: Mapping[str, Any]) -> None:
         return
     for column, (name, verdicts) in zip(st.columns(len(groups), gap="small"), groups.items(), strict=True):
         with column.container(border=True, height="stretch", gap="small"):
-            _card(name, verdicts)
+            _card(name, verdicts, bits)
     st.caption(
         "Supported or refuted: the 95 % interval excludes no effect and the p-value, corrected (Holm) over the "
         "bit-widths, is below 0.05; for H1 and H3 the interval must do so without any one task, too. All else is "
@@ -51,7 +51,7 @@ def show(part: Mapping[str, Any]) -> None:
                 _rows(name, verdicts)
 
 
-def _card(name: str, verdicts: list[Mapping[str, Any]]) -> None:
+def _card(name: str, verdicts: list[Mapping[str, Any]], bits: str) -> None:
     title, claim = CLAIMS[name]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(f"##### {name} · {title}", width="content")
@@ -70,6 +70,9 @@ def _card(name: str, verdicts: list[Mapping[str, Any]]) -> None:
                 help=f"{tables.bits_title(one['bits'])}: {verdict if verdict in LOOKS else 'undecided'}",
             )
     st.text(str(verdicts[-1]["sentence"]))
+    chosen = [str(one["sentence"]) for one in verdicts[:-1] if one["bits"] == bits]
+    if chosen and len(verdicts) > 2:  # of a single bit-width the sentence over all says the same
+        st.text(chosen[0])
 
 
 def _badge(verdict: str) -> None:
