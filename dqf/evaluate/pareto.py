@@ -76,7 +76,9 @@ def step_line(cost: Floats, score: Floats) -> tuple[npt.NDArray[np.float64], npt
     return points[:, 0], points[:, 1]
 
 
-def cheapest_within(cost: Floats, score: Floats, reference: Floats, tolerance: float) -> int | None:
+def cheapest_within(
+    cost: Floats, score: Floats, reference: Floats, tolerance: float, same_cost: float = 0.0
+) -> int | None:
     """Return the index of the cheapest point whose score is at most `tolerance` below its reference.
 
     Args:
@@ -84,6 +86,7 @@ def cheapest_within(cost: Floats, score: Floats, reference: Floats, tolerance: f
         score: float (n,).
         reference: float (n,) or a number, for example the score of each row's own teacher.
         tolerance: in the units of the score, for example 0.02 for 2 percentage points.
+        same_cost: share of the lowest cost by which others may exceed it and still tie with it.
 
     Returns:
         The index; the higher score wins a tie in cost; None if no point is good enough.
@@ -93,7 +96,8 @@ def cheapest_within(cost: Floats, score: Floats, reference: Floats, tolerance: f
     good = np.flatnonzero(np.isfinite(costs) & np.isfinite(scores) & (scores >= wanted - 1e-12))
     if not len(good):
         return None
-    return int(good[np.lexsort((-scores[good], costs[good]))[0]])
+    good = good[costs[good] <= costs[good].min() * (1 + same_cost)]
+    return int(good[np.lexsort((costs[good], -scores[good]))[0]])
 
 
 def _columns(cost: Floats, score: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -95,10 +95,18 @@ def options(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted(values)
 
 
+SAME_COST = 0.01
+"""Files of one bit-width differ by less, where each layer was given bits by its own sensitivity."""
+
+
 def recommended(frame: pd.DataFrame, cost: str, tolerance: float) -> pd.Series[Any] | None:
-    """Return the verified student variant with the lowest cost that is within `tolerance` of its own teacher."""
+    """Return the verified student variant with the lowest cost that is within `tolerance` of its own teacher.
+
+    Costs that are the lowest but for one per cent tie with it: the higher score wins.
+    """
     good = frame[(frame["variant"] != "teacher") & frame["verified"]]
-    found = cheapest_within(good[cost], good["score"], good["teacher_score"].to_numpy(dtype=float), tolerance)
+    teacher = good["teacher_score"].to_numpy(dtype=float)
+    found = cheapest_within(good[cost], good["score"], teacher, tolerance, SAME_COST)
     return None if found is None else good.iloc[found]
 
 

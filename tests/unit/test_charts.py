@@ -154,6 +154,13 @@ def test_recommended_is_the_smallest_verified_within_the_tolerance():
     assert best is not None
     assert best["variant"] == "student-dqf"
     assert frames.recommended(table(), "size_bytes", 0.001) is None
+    # Of two files of one bit-width the better one stands for both, be it some bytes larger.
+    twins = pd.concat([best.to_frame().T] * 2, ignore_index=True)
+    twins["size_bytes"] = [1_000_000, 1_000_400]
+    twins["score"] = [best["score"], best["score"] + 0.001]
+    chosen = frames.recommended(twins, "size_bytes", 0.02)
+    assert chosen is not None
+    assert chosen["size_bytes"] == 1_000_400
 
 
 def test_headline_falls_back_to_the_one_that_keeps_most():

@@ -61,6 +61,11 @@ def test_cheapest_within_uses_each_rows_own_reference():
     assert cheapest_within([1, 1], [0.89, 0.90], 0.9, 0.02) == 1
 
 
+def test_costs_that_hardly_differ_tie():
+    assert cheapest_within([100, 100.9, 101.1], [0.86, 0.87, 0.90], 0.88, 0.03, same_cost=0.01) == 1
+    assert cheapest_within([100, 100.9, 101.1], [0.86, 0.87, 0.90], 0.88, 0.03) == 0
+
+
 def test_exact_tolerance_counts_as_within():
     assert cheapest_within([1.0], [0.88], 0.90, 0.02) == 0
 
