@@ -119,6 +119,15 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu_name(), "cores": os.cpu_count() or 1, "arch": platform.machine()}
 
 
+def gpu(device: str) -> dict[str, str]:
+    """Return `gpu`, the name of the one that a CUDA device stands for; nothing of the CPU."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(torch.device(device))}
+
+
 def describe(device: str, threads: int) -> dict[str, Any]:
     """Return the `environment` of a result."""
     return {
@@ -129,6 +138,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
+        **gpu(device),
         "packages": versions(),
         "dqf_version": dqf.__version__,
         "git_commit": git_commit(),

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from dqf import registry
 from dqf.config import RunConfig
 from dqf.data.load import load_task
+from dqf.errors import UserError
 from dqf.estimate import estimate
 from dqf.estimate_history import write_estimate
 from dqf.jobs import protocol
@@ -172,12 +174,27 @@ def _begin(
     """Load the data; return what all stages are given."""
     cache = StageCache(settings.cache_dir, reporter, {stage["id"]: stage["title"] for stage in stages})
     device = choose_device(config.device)
+    _check_runtimes(config, device, reporter)
     reporter.stage_started("data")
     task = load_task(config, settings)
     fingerprint = task.fingerprint()
     sizes = {"train_n": len(task.train), "eval_n": len(task.evaluation)}
     reporter.stage_done("data", "miss", 0.0, sizes)
     return Context(config, task, fingerprint, settings, run_dir, reporter, cache, device)
+
+
+def _check_runtimes(config: RunConfig, device: torch.device, reporter: Reporter) -> None:
+    """Refuse a runtime that does not serve the device; of a shared one, say that nothing will be timed in it."""
+    for setting, name in (
+        ("runtime", config.measurement.runtime),
+        ("shared_runtime", config.measurement.shared_runtime),
+    ):
+        if name in ("auto", "none") or device.type in registry.get("runtime", name).facts["devices"]:
+            continue
+        message = f"`measurement.{setting}` {name} does not serve {device.type}"
+        if setting == "runtime":
+            raise UserError(f"{message}: choose auto, or the device cpu.")
+        reporter.message(f"{message}: nothing will be timed in one runtime; choose another, or the device cpu.")
 
 
 def _make_models(context: Context) -> dict[str, Output]:

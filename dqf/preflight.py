@@ -30,6 +30,7 @@ from dqf.models.layer_pairs import (
     needs_features,
     same_tokenizer,
 )
+from dqf.models.positions import length_error
 from dqf.quant.engines import refuse
 from dqf.quant.qparams import check_group_size
 from dqf.room import memory_error, memory_limit
@@ -40,14 +41,9 @@ __all__ = ["check", "columns"]
 
 T = TypeVar("T")
 UNKNOWN_LAYERS = 10_000
+"""Of a model on the hub, more than any has: its layer map is checked for spelling now, and again once it is there."""
 NOT_LINEAR = frozenset({"gpt2", "openai-gpt", "ctrl", "xlnet"})
 """Architectures whose blocks multiply by other things than `nn.Linear` (Conv1D, bare parameters)."""
-TABLE_OF_POSITIONS = {
-    "bert": 0, "distilbert": 0, "electra": 0, "albert": 0, "gpt2": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2,
-    "mpnet": 2,
-}  # fmt: skip
-"""Architectures with one learned row per position, and how many of the rows are not for texts."""
-"""Of a model on the hub, more than any has: its layer map is checked for spelling now, and again once it is there."""
 
 
 def columns(path: str, settings: Settings) -> list[str]:
@@ -102,7 +98,7 @@ def check(config: RunConfig, settings: Settings, resumed: bool = False) -> list[
     if config.student.model != TEACHER_LAYERS:
         shapes[config.student.model] = student
     for source, shape in shapes.items():
-        message = _length_error(source, shape, config.task.max_length)
+        message = length_error(source, shape, config.task.max_length) if shape is not None else ""
         if message:
             errors.append(FieldError("task.max_length", message))
     if student is not None:
@@ -168,16 +164,6 @@ def _tokenizer(config: RunConfig, settings: Settings) -> Path | None:
     folder = local_model_path(source, settings)
     file = None if folder is None else folder / "tokenizer.json"
     return file if file is not None and file.is_file() else None
-
-
-def _length_error(source: str, shape: ModelShape | None, max_length: int) -> str:
-    """Return why texts of this length do not fit into a model's table of positions, empty if they do."""
-    if shape is None or not shape.positions or shape.architecture not in TABLE_OF_POSITIONS:
-        return ""
-    most = shape.positions - TABLE_OF_POSITIONS[shape.architecture]
-    return (
-        f"must fit the models: {source} takes {most} tokens, got {max_length}; lower it." if max_length > most else ""
-    )
 
 
 def _budget_error(config: RunConfig, student: ModelShape) -> str:

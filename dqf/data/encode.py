@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from dqf.data.tasks import Examples
 from dqf.errors import UserError
@@ -64,7 +64,7 @@ class Encoder:
             raise UserError(f"tokenizer.json must be readable: {tokenizer_json.name} is not ({error}).") from None
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
-        # Decoders' tokenizers know no pairs: they would run the two texts together without a mark.
+        # As in artifacts from before `mark_pairs`: the two texts would run together without a mark.
         self._joins_pairs = self._tokenizer.num_special_tokens_to_add(True) == 0
 
     def __call__(self, examples: Examples) -> Encoded:
@@ -81,6 +81,23 @@ class Encoder:
         ids = tuple(np.array(one.ids or [0], dtype=np.int64) for one in encodings)
         types = tuple(np.array(one.type_ids or [0], dtype=np.int64) for one in encodings)
         return Encoded(ids, types)
+
+
+def mark_pairs(tokenizer: Tokenizer) -> None:
+    """Let a tokenizer that knows no pairs, as decoders' do, put a line break between the texts of one.
+
+    So a pair that is too long loses the end of its longer text, as with encoders. Joined before, by whoever asks, it
+    would lose the end of the second text, or all of it, whatever the first one's length.
+    """
+    if tokenizer.num_special_tokens_to_add(True):
+        return
+    line_break = tokenizer.encode("\n", add_special_tokens=False)
+    if not line_break.ids:  # words alone: the encoder joins such pairs
+        return
+    mark = {"id": "\n", "ids": line_break.ids, "tokens": line_break.tokens}
+    template = processors.TemplateProcessing(single="$A", pair=["$A", "\n", "$B"], special_tokens=[mark])
+    before = tokenizer.post_processor
+    tokenizer.post_processor = template if before is None else processors.Sequence([before, template])
 
 
 def length_buckets(encoded: Encoded, batch_size: int) -> Iterator[list[int]]:

@@ -43,6 +43,11 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     try:
         if suffix == ".csv":
             frame = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=rows, encoding="utf-8-sig")
+            if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for names of rows
+                raise UserError(
+                    f"a row must have as many cells as the header: {path.name} has more in the first; put texts that "
+                    "hold commas in quotes."
+                )
         elif suffix == ".jsonl":
             # As it is written: pandas would make dates and numbers of names and texts, "007" and "" among them.
             frame = pd.read_json(path, lines=True, nrows=rows, dtype=False, convert_axes=False, convert_dates=False)
@@ -124,26 +129,26 @@ def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int],
 
 
 def _labels(column: pd.Series, target: str, file: str, name: str) -> tuple[str, tuple[str, ...], Any]:
-    numbers = pd.to_numeric(column.astype(str), errors="coerce")  # by its text: `true` and dates are names of classes
+    column = column.astype(str).str.strip()  # a space more is no other class
+    numbers = pd.to_numeric(column, errors="coerce")  # by its text: `true` and dates are names of classes
     numeric = bool(np.isfinite(numbers).all())
-    distinct = column.astype(str).nunique()
+    distinct = column.nunique()
     if distinct < 2:
         raise UserError(
             f"the label column must hold at least 2 different values: {name!r} of {file} holds one "
-            f"({str(column.iloc[0])[:40]!r}); choose another column."
+            f"({column.iloc[0][:40]!r}); choose another column."
         )
     whole = numeric and bool((numbers == numbers.round()).all())
     if target == "number" or (target == "auto" and numeric and (not whole or distinct > 20)):
         if not numeric:
-            bad = str(column[~np.isfinite(numbers)].iloc[0])[:40]
+            bad = column[~np.isfinite(numbers)].iloc[0][:40]
             raise UserError(f"a number target must be numeric in every row: {name!r} of {file} holds {bad!r}.")
         return REGRESSION, (), numbers.to_numpy(dtype=np.float64)
-    text = column.astype(str)
-    names = sorted(text.unique(), key=lambda v: (float(v) if numeric else 0.0, v))
-    if len(names) > min(MOST_CLASSES, len(text) // 2):
+    names = sorted(column.unique(), key=lambda v: (float(v) if numeric else 0.0, v))
+    if len(names) > min(MOST_CLASSES, len(column) // 2):
         raise UserError(
             f"a class column must repeat its values: {name!r} of {file} holds {len(names)} different ones in "
-            f"{len(text)} rows; choose another column or set the target to number."
+            f"{len(column)} rows; choose another column or set the target to number."
         )
     index = {value: i for i, value in enumerate(names)}
-    return CLASSIFICATION, tuple(names), text.map(index).to_numpy(dtype=np.int64)
+    return CLASSIFICATION, tuple(names), column.map(index).to_numpy(dtype=np.int64)

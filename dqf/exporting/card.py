@@ -214,7 +214,8 @@ def _learnt_from(distillation: Mapping[str, Any]) -> str:
         found += f"; {distillation['altered_copies']} altered copies of each training row"
     if distillation.get("transfer", "none") != "none":
         found += (
-            f"; up to {distillation.get('transfer_rows')} texts of {distillation['transfer']}, without their labels"
+            f"; up to {distillation.get('transfer_rows')} texts of {public(str(distillation['transfer']))}, without "
+            "their labels"
         )
     return found
 

@@ -11,7 +11,7 @@ GLUE = "each task of GLUE has a licence of its own: see https://gluebenchmark.co
 
 def model_licence(source: str) -> str:
     """Return the SPDX name of a model's licence, empty where unknown."""
-    return next((one.licence for one in STARTERS if source == f"starter:{one.name}"), "")
+    return next((one.licence for one in STARTERS if _whole(source) == f"starter:{one.name}"), "")
 
 
 def data_licence(source: str) -> str:
@@ -20,7 +20,8 @@ def data_licence(source: str) -> str:
 
 
 def hub_id(source: str) -> str:
-    """Return a model's hub id, empty for starters, folders and layers of the teacher."""
+    """Return the hub id of a model or of what its layers were cut from, empty for starters and folders."""
+    source = _whole(source)
     owner, slash, name = source.partition("/")
     plain = slash and ":" not in source and not owner.startswith(".") and "/" not in name
     return source if plain else ""
@@ -29,3 +30,8 @@ def hub_id(source: str) -> str:
 def hub_page(source: str) -> str:
     """Return the address of a hub model's page, empty for what is no hub id."""
     return f"https://huggingface.co/{hub_id(source)}" if hub_id(source) else ""
+
+
+def _whole(source: str) -> str:
+    """Return a model's source without the number of layers that were kept of it."""
+    return source.partition(" layers ")[0]

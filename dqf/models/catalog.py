@@ -231,7 +231,9 @@ def local_model_path(source: str, settings: Settings) -> Path | None:
 
 
 def read_shape(source: str, settings: Settings) -> ModelShape | None:
-    """Return the shape of a starter or local model, None for a hub id (known only once it is fetched).
+    """Return the shape of a starter or local model, None where it is known only once it is loaded.
+
+    So it is with hub ids, and with folders whose config.json names its sizes in another way.
 
     Raises:
         UserError: the folder is missing, not allowed, unsafe, or not a model folder.
@@ -244,7 +246,8 @@ def read_shape(source: str, settings: Settings) -> ModelShape | None:
     if not (path / "config.json").is_file():
         raise UserError(f"a model folder must hold config.json: got {source}; save the model with `save_pretrained`.")
     refuse_unsafe_model(path, settings.model_dirs)
-    return shape_from_config(_read_config(path))
+    shape = shape_from_config(_read_config(path))
+    return shape if shape.hidden and shape.layers else None
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -256,7 +259,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
-    """Return the shape from the content of a transformers `config.json`."""
+    """Return the shape from the content of a transformers `config.json`; sizes it does not name are 0."""
+    inner = config.get("text_config")
+    if isinstance(inner, Mapping):  # a model of texts and images: what stands outside is the same for both
+        config = {**config, **inner, "architectures": config.get("architectures")}
 
     def first(*names: str, default: int = 0) -> int:
         for name in names:
@@ -264,13 +270,13 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
                 return int(config[name])
         return default
 
-    hidden = first("hidden_size", "dim", "d_model", "n_embd")
-    heads = first("num_attention_heads", "n_heads", "n_head", default=1)
+    hidden = first("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
+    heads = first("num_attention_heads", "n_heads", "n_head", "num_heads", default=1)
     headed = any("SequenceClassification" in name for name in config.get("architectures") or [])
     labels = config.get("id2label")
     return ModelShape(
         architecture=str(config.get("model_type", "unknown")),
-        layers=first("num_hidden_layers", "n_layers", "n_layer"),
+        layers=first("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
         hidden=hidden,
         intermediate=first("intermediate_size", "hidden_dim", "n_inner", default=4 * hidden),
         vocab=first("vocab_size"),

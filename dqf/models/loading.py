@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from dqf.data.encode import mark_pairs
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
 from dqf.models.catalog import local_model_path
@@ -94,6 +95,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
         raise UserError(f"a model must have a fast tokenizer (tokenizer.json): {source} has none.")
     refuse_broken_weights(source, model.named_parameters())
     scratch.mkdir(parents=True, exist_ok=True)
+    mark_pairs(tokenizer.backend_tokenizer)
     tokenizer.backend_tokenizer.save(str(scratch / "tokenizer.json"))
     rows = len(model.get_input_embeddings().get_parameter("weight"))
     known = (tokenizer.pad_token_id, model.config.pad_token_id, tokenizer.eos_token_id)
@@ -104,6 +106,9 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
     fine_tuned = has_head and _may_mean(model.config, task)
     if has_head:
         _reorder_labels(model, task)
+    if task.kind != REGRESSION:  # another task's classes may be as many
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: i for i, label in enumerate(task.labels)}
     return Classifier(model, scratch / "tokenizer.json", int(pad_id), fine_tuned, has_head)
 
 
@@ -204,12 +209,18 @@ def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Return name and list of the model's transformer layers (its longest ModuleList).
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the parts of a layer stand in lists of their own, as XLM's do.
     """
     stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    rule = f"a model to cut or to quantize must have one stack of layers: {type(model).__name__}"
     if not stacks:
-        raise UserError(f"`teacher-layers` needs a model with a stack of layers: {type(model).__name__} has none.")
-    return max(stacks, key=lambda pair: (len(pair[1]), -len(pair[0])))
+        raise UserError(f"{rule} has none; take another.")
+    name, stack = max(stacks, key=lambda pair: (len(pair[1]), -len(pair[0])))
+    parent = name.rpartition(".")[0]
+    beside = [one for one, module in stacks if one.rpartition(".")[0] == parent and len(module) == len(stack)]
+    if len(beside) > 1:
+        raise UserError(f"{rule} keeps the parts of its layers in {len(beside)} lists; take another.")
+    return name, stack
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -66,4 +66,10 @@ def _build(artifact: Artifact, dtype: Any, packed: bool, on_cpu: bool) -> nn.Mod
         missing, unexpected = model.load_state_dict(dense, strict=False)
     if missing or unexpected:
         raise RuntimeError(f"weights do not fit the architecture: missing {missing[:3]}, unexpected {unexpected[:3]}")
-    return model.to(dtype)
+    # Frequencies of rotary positions stay FP32, as in transformers: rounded, far positions are taken for others.
+    exact = {name: one for name, one in model.named_buffers() if name.endswith("inv_freq")}
+    model.to(dtype)
+    for name, frequencies in exact.items():
+        owner, _, leaf = name.rpartition(".")
+        model.get_submodule(owner)._buffers[leaf] = frequencies
+    return model

@@ -10,7 +10,7 @@ import torch
 
 from dqf.config import RunConfig
 from dqf.data.tasks import Task
-from dqf.environment import machine, versions
+from dqf.environment import gpu, machine, versions
 from dqf.models.compiling import can_compile
 from dqf.progress import Reporter
 from dqf.settings import Settings
@@ -39,7 +39,7 @@ class Context:
         """Return what decides the last bits of a computation; part of the keys of stages that compute."""
         threads = self.settings.training_threads if training else self.threads
         relevant: dict[str, Any] = {name: versions().get(name, "") for name in ("torch", "transformers")}
-        return {"device": str(self.device), "threads": threads, **machine(), **relevant}
+        return {"device": str(self.device), **gpu(str(self.device)), "threads": threads, **machine(), **relevant}
 
     def training_facts(self) -> dict[str, Any]:
         """Return the numerics of a training: besides, whether long ones are compiled."""
@@ -48,4 +48,7 @@ class Context:
 
     def data_facts(self) -> dict[str, Any]:
         """Return what decides the model's inputs."""
-        return {"task_sha256": self.task_sha256, "max_length": self.config.task.max_length}
+        facts: dict[str, Any] = {"task_sha256": self.task_sha256, "max_length": self.config.task.max_length}
+        if self.task.train.pairs is not None:
+            facts["pairs"] = "marked"  # before, a decoder's were joined, and a long first text left none of the second
+        return facts

@@ -18,7 +18,7 @@ from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE
 from dqf.stages.verify import faithful, read_verification
 
-VERSION = 3
+VERSION = 4
 PREDICTIONS = "predictions.parquet"
 CHUNK_ROWS = 512
 

@@ -121,6 +121,8 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
     for name, before in (("block_steps", 0), ("output_steps", 0), ("scale_bits", FP16_BITS)):
         if settings[name] == before:
             del settings[name]
+    if settings["calibration"].startswith("file:"):
+        settings["calibration"] = "file"
     if quantizer.facts.get("per_row"):
         settings["final"] = True  # before, most layers were rounded in groups instead
     facts = {

@@ -82,12 +82,13 @@ def record_result(
         shared_times = pd.read_parquet(shared.folder / TIMES)
         for row in rows:
             row["shared"] = _shared(context.config.measurement.shared_runtime, row["variant_id"], teacher, shared_times)
+    environment = describe(str(context.device), context.threads)
     result = {
         "schema_version": SCHEMA_VERSION,
         "run_id": context.run_dir.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": context.config.to_dict(),
-        "environment": describe(str(context.device), context.threads),
+        "environment": environment,
         "task": {
             "name": context.task.name,
             "kind": context.task.kind,
@@ -103,7 +104,7 @@ def record_result(
             "precision": "FP16 file",
             "runtime": rows[0]["runtime"],
             "threads": context.threads,
-            "hardware": describe(str(context.device), context.threads)["cpu"],
+            "hardware": environment.get("gpu", environment["cpu"]),
         },
         "stages": context.cache.records,
         "sanity": [asdict(flag) for flag in _sanity(context, variants)],

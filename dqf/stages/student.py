@@ -55,7 +55,7 @@ def train_student(
 
     def work(folder: Path) -> dict[str, Any]:
         student = _load(context, teacher, folder)
-        refuse_unsuitable_student(student.model, context.config.quantization)
+        refuse_unsuitable_student(student.model, context.config)
         train_set, known = context.task.train, labelled(context)
         examples = transfer_set(context) if distils else train_set.take(known)
         encoded = Encoder(student.tokenizer_json, context.config.task.max_length)(examples)

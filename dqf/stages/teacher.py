@@ -16,11 +16,12 @@ from dqf.errors import UserError
 from dqf.models.catalog import TEACHER_LAYERS, local_model_path
 from dqf.models.compiling import compiled_blocks
 from dqf.models.loading import load_source, parameter_count, save_folder
+from dqf.models.revision import hub_revision
 from dqf.models.soundness import refuse_broken_folder
 from dqf.settings import Settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
-from dqf.stages._suitable import refuse_unsuitable_source, refuse_unsuitable_student
+from dqf.stages._suitable import refuse_short_positions, refuse_unsuitable_source, refuse_unsuitable_student
 from dqf.stages._tuning import key_facts, prepare
 from dqf.training import Loss, Recipe, train
 
@@ -54,14 +55,15 @@ def make_teacher(context: Context, stage: str = "teacher") -> Output:
 
     def work(folder: Path) -> dict[str, Any]:
         # What the student would fail by is told before the teacher is trained for it.
-        student, quantization = context.config.student.model, context.config.quantization
+        student = context.config.student.model
         if student != TEACHER_LAYERS:
             refuse_broken_folder(student, context.settings)
-            refuse_unsuitable_source(student, quantization, context.settings)
+            refuse_unsuitable_source(student, context.config, context.settings)
         context.reporter.message(f"Loading {config.model}.")
         teacher = load_source(config.model, context.task, context.settings, config.seed, folder)
+        refuse_short_positions(config.model, teacher.model, context.config)
         if student == TEACHER_LAYERS:
-            refuse_unsuitable_student(teacher.model, quantization)
+            refuse_unsuitable_student(teacher.model, context.config)
         if config.fine_tune == "never" and not teacher.has_head:
             raise UserError(
                 f"`teacher.fine_tune` never needs a model with a head for this task's {context.task.outputs} outputs: "
@@ -110,10 +112,13 @@ def hard_label_loss(task: Task) -> Loss:
 
 
 def source_fingerprint(source: str, settings: Settings) -> str:
-    """Return what tells two versions of a local model apart: names, sizes and times of its files."""
+    """Return what tells two versions of a model apart: a hub's commit; names, sizes and times of local files."""
     path = local_model_path(source, settings)
-    if path is None or source.startswith("starter:"):
+    if source.startswith("starter:"):
         return source
+    if path is None:
+        revision = hub_revision(source)
+        return f"{source}@{revision}" if revision else source
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     return json.dumps([source, facts])

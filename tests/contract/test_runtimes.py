@@ -230,6 +230,20 @@ def test_an_altered_or_truncated_file_is_refused_by_name(source, tmp_path):
         open_artifact(tmp_path)
 
 
+def test_torch_keeps_rotary_frequencies_exact_in_every_precision(source, tmp_path):
+    """Rounded to BF16, positions far in a text would be taken for others."""
+    from dqf.runtimes._torch import TorchRuntime
+
+    export(source, tmp_path / "a", 4, 16, False)
+    artifact = open_artifact(tmp_path / "a")
+    for packed in (False, True):
+        model = TorchRuntime(artifact, 1, "cpu", "bfloat16", packed)._model
+        frequencies = [one for name, one in model.named_buffers() if name.endswith("inv_freq")]
+        assert bool(frequencies) == (source[1].parent.name.startswith("llama"))
+        assert all(one.dtype == torch.float32 for one in frequencies)
+        assert next(model.parameters()).dtype == torch.bfloat16
+
+
 def test_the_serving_process_answers_as_the_runtime_does(source, tmp_path):
     from dqf.serving.client import Served, ServingError, write_examples
 

@@ -14,6 +14,8 @@ from transformers import (
     MPNetForSequenceClassification,
     SqueezeBertConfig,
     SqueezeBertForSequenceClassification,
+    XLMConfig,
+    XLMForSequenceClassification,
 )
 
 from dqf import registry
@@ -29,6 +31,7 @@ from dqf.quant.model import quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
 from dqf.settings import load_settings
+from dqf.stages._suitable import refuse_unsuitable_source, refuse_unsuitable_student
 from tests.support.tiny import tiny_config, write_bert, write_tokenizer
 
 NONE = Examples((), None, np.zeros(0, dtype=np.int64))
@@ -137,6 +140,25 @@ def test_a_student_that_cannot_be_quantized_is_refused_before_its_teacher_is_tra
     config = RunConfig.from_dict(tiny_config(tiny_root, student={"model": str(folder)}))
     with pytest.raises(UserError, match=r"blocks must consist of linear layers: in SqueezeBert.* they hold 0%"):
         make_models(config, settings.results_dir, settings, SilentReporter())
+
+
+def test_layers_whose_parts_stand_in_lists_of_their_own_are_refused():
+    """XLM keeps attention, feed-forward and norms apart: the longest list alone would be taken for its blocks."""
+    model = XLMForSequenceClassification(XLMConfig(vocab_size=64, emb_dim=32, n_layers=2, n_heads=2, num_labels=2))
+    with pytest.raises(UserError, match="XLMForSequenceClassification keeps the parts of its layers in 4 lists"):
+        refuse_unsuitable_student(model, RunConfig())
+
+
+def test_texts_that_a_models_positions_do_not_reach_are_refused_before_anything_is_trained(settings, tiny_root):
+    folder = write_bert(tiny_root / "short")  # 64 positions; of a hub id the same is known of its config
+    config = RunConfig.from_dict(tiny_config(tiny_root, task={"max_length": 65}))
+    with pytest.raises(UserError, match=r"must fit the models: .*short takes 64 tokens, got 65"):
+        refuse_unsuitable_source(str(folder), config, settings)
+
+
+def test_what_is_trained_answers_with_the_tasks_classes(load):
+    assert load(["neutral", "fact"]).config.id2label == {0: "good", 1: "bad"}
+    assert load(["a", "b", "c"]).config.label2id == {"good": 0, "bad": 1}
 
 
 def test_rows_that_a_group_size_does_not_divide_are_refused_before_the_teacher_is_trained(

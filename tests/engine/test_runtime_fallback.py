@@ -8,6 +8,7 @@ import torch
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import UserError
+from dqf.pipeline import _check_runtimes
 from dqf.progress import SilentReporter
 from dqf.runtimes import _select
 from dqf.stages import verify
@@ -54,3 +55,24 @@ def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(conte
     monkeypatch.setattr(verify, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="some runtime must reproduce the model's logits"):
         chosen_anew(context, export, tmp_path / "none")
+
+
+def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work():
+    """Another one would take its place without a word; of a shared one nothing would be timed at all."""
+    told = []
+
+    class Told(SilentReporter):
+        def message(self, text):
+            told.append(text)
+
+    asked = RunConfig.from_dict({"measurement": {"runtime": "openvino-fp32", "shared_runtime": "openvino-bf16"}})
+    _check_runtimes(asked, torch.device("cpu"), Told())
+    with pytest.raises(UserError, match=r"`measurement.runtime` openvino-fp32 does not serve cuda: choose auto"):
+        _check_runtimes(asked, torch.device("cuda"), Told())
+    assert not told
+    shared = RunConfig.from_dict({"measurement": {"shared_runtime": "openvino-bf16"}})
+    _check_runtimes(shared, torch.device("cuda"), Told())
+    assert told == [
+        "`measurement.shared_runtime` openvino-bf16 does not serve cuda: nothing will be timed in one runtime; choose "
+        "another, or the device cpu."
+    ]

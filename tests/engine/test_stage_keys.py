@@ -11,6 +11,7 @@ from dqf.progress import SilentReporter
 from dqf.settings import load_settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages.quantize import Form, quantize_student
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
 from dqf.stages.teacher_features import compute_teacher_features
@@ -161,6 +162,30 @@ def test_whether_long_trainings_are_compiled_decides_teachers_and_students(monke
     assert train_student(made, shared, None).key != student
     monkeypatch.setattr(OneMachine, "training_facts", OneMachine.numerics)
     assert train_student(made, shared, None).key == student
+
+
+def test_the_name_of_an_own_calibration_file_decides_nothing(tmp_path, monkeypatch):
+    """Its content does: an upload has another path each time."""
+    monkeypatch.setenv("DQF_DATA_DIR", str(tmp_path))
+
+    def key(name, text):
+        (tmp_path / name).write_text(f"text\n{text}\n")
+        made = context(quantization={"calibration": f"file:{tmp_path / name}"})
+        return quantize_student(made, Output("student", Path(), {}, "hit"), Form(4), "quantize:x").key
+
+    assert key("a.csv", "one text") == key("b.csv", "one text")
+    assert key("a.csv", "one text") != key("a.csv", "another")
+
+
+def test_another_commit_of_a_hub_model_is_another_model(monkeypatch):
+    def of(revision):
+        monkeypatch.setattr("dqf.stages.teacher.hub_revision", lambda source: revision)
+        return keys(teacher={"model": "org/teacher"}, student={"model": "org/student"})
+
+    before, after = of("a" * 40), of("b" * 40)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert before == of("a" * 40)
 
 
 def test_each_seed_decides_its_own_part():

@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dqf.errors import UserError
 from dqf.models.catalog import (
@@ -63,6 +65,26 @@ def test_pickle_weights_and_remote_code_are_refused(tmp_path, monkeypatch):
         read_shape(str(tmp_path / "nowhere"), settings)
     with pytest.raises(UserError, match="allowed folder"):
         read_shape("/etc", settings)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "hidden"),
+    [
+        ({"model_type": "flaubert", "emb_dim": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 64}, 2, 32),
+        ({"model_type": "gpt_neo", "hidden_size": 32, "num_layers": 4, "num_heads": 2, "vocab_size": 64}, 4, 32),
+        ({"model_type": "gemma3", "text_config": {"hidden_size": 32, "num_hidden_layers": 3}}, 3, 32),
+    ],
+)
+def test_sizes_are_found_by_the_names_that_configs_have_for_them(config, layers, hidden):
+    shape = shape_from_config(config)
+    assert (shape.layers, shape.hidden, shape.architecture) == (layers, hidden, config["model_type"])
+
+
+def test_a_folder_whose_sizes_have_unknown_names_is_known_once_it_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("DQF_MODEL_DIRS", str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "other", "breadth": 32}')
+    save_file({"weight": np.zeros(1, dtype=np.float32)}, tmp_path / "model.safetensors")
+    assert read_shape(str(tmp_path), load_settings(tmp_path / "results")) is None
 
 
 def test_starter_shapes_are_those_of_their_files():

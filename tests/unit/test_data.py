@@ -4,16 +4,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from dqf.config import RunConfig
-from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
+from dqf.data.encode import Encoded, Encoder, length_buckets, mark_pairs, shuffled_buckets
 from dqf.data.load import load_task
 from dqf.data.table import columns, load_table, read_table
 from dqf.data.tasks import UNLABELLED, Examples, hide_labels, labelled_rows, limit_rows, split_rows, tuning_task
 from dqf.errors import UserError
 from dqf.sections import TaskConfig
 from dqf.settings import load_settings
-from tests.support.tiny import write_csv
+from tests.support.tiny import write_csv, write_tokenizer
 
 # Of `write_csv(rows=200)`, as they were before data had a seed of its own: cached stages hang on them.
 FINGERPRINT_OF_SEED_0 = "a527a190ae8124d16563a0a080b142dfe600a90bc0626c6ac1d649104d4387bf"
@@ -59,6 +60,67 @@ def test_flags_and_dates_are_names_of_classes(tmp_path, settings):
     days = pd.DataFrame({"text": texts, "label": pd.to_datetime(["2026-01-01", "2026-01-02"] * 50)})
     task = load_task(config_for(write(tmp_path, "b.parquet", days)), settings)
     assert (task.kind, len(task.labels)) == ("classification", 2)
+
+
+def test_a_space_more_is_no_other_class(tmp_path, settings):
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(100)], "label": ["pos", "pos ", " neg", "neg"] * 25})
+    for name in ("a.csv", "a.parquet"):
+        assert load_task(config_for(write(tmp_path, name, frame)), settings).labels == ("neg", "pos")
+
+
+@pytest.mark.parametrize("rows", ["{0}, really,{1}\n", "{0},{1},\n"])
+def test_rows_with_more_cells_than_the_header_are_refused(tmp_path, settings, rows):
+    """pandas would take the first cell of each for the name of the row, and train on what stands behind the comma."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(rows.format(f"it is {i}", i % 2) for i in range(60)))
+    with pytest.raises(
+        UserError, match=r"as many cells as the header: a\.csv has more in the first; put texts .* quotes"
+    ):
+        load_task(config_for(path), settings)
+
+
+def words_without_pairs(post_processor) -> Tokenizer:
+    """Return a tokenizer of bytes that knows no pairs, as decoders' are."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if post_processor is not None:
+        tokenizer.post_processor = post_processor
+    texts = ["a first text of some words", "and a second one\n"]
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "post_processor",
+    [
+        None,
+        processors.ByteLevel(trim_offsets=True),
+        processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[]),  # as SmolLM2's
+    ],
+)
+def test_a_long_first_text_leaves_room_for_the_second(tmp_path, post_processor):
+    tokenizer = words_without_pairs(post_processor)
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    mark_pairs(tokenizer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encode = Encoder(tmp_path / "tokenizer.json", 24)
+    texts, seconds = ("short", "a first text of some words " * 20), ("one", "and a second one")
+    encoded = encode(Examples(texts, seconds, np.zeros(2, dtype=np.int64)))
+    assert encoded.ids[0].tolist() == plain.encode("short\none").ids  # what fits is as it was
+    assert len(encoded.ids[1]) == 24
+    second = plain.encode("and a second one").ids
+    assert encoded.ids[1].tolist()[-len(second) - 1 :] == [*plain.encode("\n").ids, *second]
+    assert encode(Examples(("alone",), None, np.zeros(1, dtype=np.int64))).ids[0].tolist() == plain.encode("alone").ids
+
+
+def test_a_tokenizer_that_knows_pairs_is_left_alone(tmp_path):
+    write_tokenizer(tmp_path, bert=True)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    before = tokenizer.to_str()
+    mark_pairs(tokenizer)
+    assert tokenizer.to_str() == before
 
 
 @pytest.mark.parametrize(("classes", "each", "asked"), [(77, 130, 150), (77, 130, 200), (77, 130, 250), (100, 10, 40)])

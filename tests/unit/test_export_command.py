@@ -119,17 +119,21 @@ def test_licences_and_hub_ids_are_told_only_where_they_are_known():
     assert data_licence("file:mine.csv") == ""
     assert (hub_page("someone/model"), hub_page("starter:x")) == ("https://huggingface.co/someone/model", "")
     assert hub_id("someone/model") == "someone/model"
+    assert hub_id("someone/model layers 10") == "someone/model"  # what was cut from it
+    assert model_licence("starter:smollm2-135m layers 0,3,6") == "Apache-2.0"
     assert [hub_id(one) for one in ("starter:x", "/a/b", "./a", "teacher-layers", "a/b/c")] == [""] * 5
 
 
 def test_cards_do_not_show_paths_of_this_machine(tmp_path):
-    from dqf.exporting.card import _source, public
+    from dqf.exporting.card import _learnt_from, _source, public
 
     config = {"teacher": {"model": "/home/someone/teacher"}, "task": {"source": "file:/home/someone/data.csv"}}
     origin = Origin("r", "v", {"config": config})
     assert _source(origin, "teacher") == "teacher"
     assert _source(origin, "task") == "file:data.csv"
     assert "home" not in json.dumps(public(config))
+    learnt = _learnt_from({"transfer": "file:/home/someone/mails.csv", "transfer_rows": 10})
+    assert learnt == "; up to 10 texts of file:mails.csv, without their labels"
 
 
 def test_the_card_says_what_quantizing_cost_beside_round_to_nearest():

@@ -41,7 +41,7 @@ def settings(tmp_path, monkeypatch):
 def model(tmp_path, settings):
     folder = tmp_path / "allowed" / "model"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1}))
     save_file({"weight": np.zeros((2, 2), np.float16)}, folder / "model.safetensors")
     return folder
 
