@@ -30,7 +30,7 @@ class Flag:
     """One figure that looks wrong.
 
     Attributes:
-        kind: `constant`, `far-below-published`, `below-published` or `beats-teacher`.
+        kind: `constant`, `far-below-published`, `below-published`, `beats-teacher`, or `known-fault`.
         system: for example `teacher` or `student-dqf@4`.
         value: its score.
         bound: what it was held against: a baseline, the lowest believable score, or the teacher's score.

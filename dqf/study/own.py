@@ -40,6 +40,7 @@ class OwnStudy:
 
     Attributes:
         plan: what it runs.
+        file: of the plan.
         states: number of its runs by state, `planned` for those that are not made yet.
         analysed: runs that its summary speaks of.
         analysing: whether its analysis is being made.
@@ -47,6 +48,7 @@ class OwnStudy:
     """
 
     plan: StudyPlan
+    file: Path
     states: Mapping[str, int]
     analysed: int
     analysing: bool
@@ -122,7 +124,7 @@ def own_studies(settings: Settings) -> list[OwnStudy]:
     for file in files:
         try:
             planned = plan_of(read_config_file(file), file.stem, False)
-            found.append(_look(settings, planned))
+            found.append(_look(settings, planned, file))
         except (UserError, ConfigError):
             continue
     return found
@@ -141,7 +143,7 @@ def analyse(settings: Settings, study: OwnStudy) -> None:
         if _running(folder):
             return
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "dqf", "study", str(_file(settings, study.plan.name)), "--analyse"]
+        command = [sys.executable, "-m", "dqf", "study", str(study.file), "--analyse"]
         with (folder / "analysis.log").open("wb") as log:
             _analyses[folder] = subprocess.Popen(
                 [*command, "--results-dir", str(settings.results_dir)],
@@ -162,13 +164,13 @@ def sweep_of(settings: Settings, planned: StudyPlan) -> Sweep:
     return read_sweep(settings, planned.plan, runs, sweep_folder(settings, runs, _sweep_name(planned.name)))
 
 
-def _look(settings: Settings, planned: StudyPlan) -> OwnStudy:
+def _look(settings: Settings, planned: StudyPlan, file: Path) -> OwnStudy:
     sweep = sweep_of(settings, planned)
     folder = planned.folder(settings)
     facts = protocol.read_json(folder / STUDY) if (folder / SUMMARY).is_file() else None
     analysed = len(facts.get("runs") or ()) if isinstance(facts, dict) else 0
     states = Counter(sweep.state(entry) for entry in sweep.entries)
-    return OwnStudy(planned, states, analysed, _running(folder), _problem(folder))
+    return OwnStudy(planned, file, states, analysed, _running(folder), _problem(folder))
 
 
 def _running(folder: Path) -> bool:

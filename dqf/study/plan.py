@@ -64,7 +64,13 @@ def load_plan(name_or_file: str) -> StudyPlan:
         path = next(
             PLANS / f"{name_or_file}{suffix}" for suffix in SUFFIXES if (PLANS / f"{name_or_file}{suffix}").is_file()
         )
-    return plan_of(read_config_file(path), path.stem, shipped)
+    planned = plan_of(read_config_file(path), path.stem, shipped)
+    if not shipped and planned.name in shipped_names():
+        raise UserError(
+            f"an own study must have a name of its own: {path.name} is called like the {planned.name!r} that ships; "
+            "rename the file."
+        )
+    return planned
 
 
 def plan_of(data: dict[str, Any], stem: str, shipped: bool) -> StudyPlan:

@@ -63,5 +63,5 @@ def test_findings_analyses_what_is_done(open_page, settings):
     assert not app.exception
     assert app.selectbox(key="study").value == study.plan.name
     assert any("H1" in one.value for one in app.markdown)
-    assert f"python -m dqf study results/studies/{study.plan.name}.json" in everything(app)
+    assert f"python -m dqf study {settings.results_dir / 'studies' / study.plan.name}.json" in everything(app)
     assert app.button(key=f"analyse_{study.plan.name}").disabled

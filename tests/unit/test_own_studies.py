@@ -99,6 +99,14 @@ def test_a_failed_analysis_says_why(settings, config):
     assert "must hold a readable study.json" in wait_for_analysis(settings).problem
 
 
+def test_a_plan_is_analysed_by_the_file_it_lies_in(settings, config):
+    own.launch(settings, config, 1)
+    file = next((settings.results_dir / "studies").glob("*.json"))
+    file.rename(file.with_name("My_Study.json"))
+    (study,) = own.own_studies(settings)
+    assert (study.plan.name, study.file.name) == ("my-study", "My_Study.json")
+
+
 def test_files_that_are_no_plan_are_left_out(settings, config):
     own.launch(settings, config, 1)
     (settings.results_dir / "studies" / "other.json").write_text('{"confg": {}}')

@@ -239,6 +239,16 @@ def test_weak_teachers_and_reduced_data_are_told(settings, tmp_path):
     assert "rte: synthetic example" in found["notes"]
 
 
+def test_a_fault_that_was_found_later_is_told_before_a_figure_is_quoted(settings, tmp_path):
+    make_study(settings, tmp_path / "mine")
+    tables = read_tables(tmp_path / "mine")
+    tables.study["tasks"]["rte"]["fault"] = "rte: half of each text was lost."
+    flags = [flag for flag in analyse(tables, RESAMPLES)["sanity"] if flag["kind"] == "known-fault"]
+    assert [(flag["task"], flag["system"], flag["sentence"]) for flag in flags] == [
+        ("rte", "teacher", "rte: half of each text was lost.")
+    ]
+
+
 def test_lengths_that_had_graphs_of_their_own_are_told(settings, tmp_path):
     make_study(settings, tmp_path / "mine")
     tables = read_tables(tmp_path / "mine")

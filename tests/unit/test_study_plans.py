@@ -90,6 +90,11 @@ def test_bad_plans_are_refused(tmp_path):
     for given, message in (("refrence", "did you mean `reference`"), (str(tmp_path / "none.toml"), "readable")):
         with pytest.raises(UserError, match=message):
             load_plan(given)
+    own = tmp_path / "Temperature.toml"
+    own.write_text('[config]\ntask.source = "glue:rte"\n')
+    with pytest.raises(UserError, match=r"Temperature\.toml is called like the 'temperature' that ships"):
+        load_plan(str(own))
+    assert load_plan(str(own.rename(tmp_path / "mine.toml"))).name == "mine"
     with pytest.raises(UserError, match="did you mean `config`"):
         plan_of({"confg": {}}, "x", False)
     with pytest.raises(UserError, match="group of settings"):
