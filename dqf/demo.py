@@ -33,8 +33,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8501, help="first port to try")
     parser.add_argument("--stop", action="store_true", help="stop the app an earlier demo left running")
     arguments = parser.parse_args()
-    settings = load_settings()
     try:
+        settings = load_settings()
         if arguments.stop:
             return stop_app(settings)
         address = start_app(settings, arguments.port)

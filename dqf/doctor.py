@@ -19,6 +19,7 @@ from dqf.data import bbc
 from dqf.data.catalog import BBC
 from dqf.environment import hub_is_offline
 from dqf.models.catalog import STARTERS
+from dqf.room import memory_limit
 from dqf.settings import Settings
 
 HUB = "https://huggingface.co"
@@ -147,12 +148,13 @@ def _hardware(settings: Settings) -> Iterator[Finding]:
         f"{cores}, {settings.threads} threads used",
         "set `DQF_THREADS` to at most the cores" if too_many else "",
     )
-    memory = psutil.virtual_memory()
-    enough = memory.available >= MIN_MEMORY_BYTES
+    limit = memory_limit()
+    available = min(psutil.virtual_memory().available, limit)
+    enough = available >= MIN_MEMORY_BYTES
     yield Finding(
         "memory",
         "ok" if enough else "warn",
-        f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free",
+        f"{available / 1e9:.1f} of {limit / 1e9:.1f} GB free",
         "" if enough else "the starter needs 6 GB: close other programs or use smaller batch sizes",
     )
 

@@ -13,6 +13,10 @@ Floats = npt.ArrayLike
 Mask = npt.NDArray[np.bool_]
 
 
+SAME_SIZE = 0.01
+"""Share by which files of one bit-width may differ, where each layer was given bits by its own sensitivity."""
+
+
 def pareto_mask(cost: Floats, score: Floats) -> Mask:
     """Tell which points no other point beats in both cost and score.
 
@@ -34,28 +38,6 @@ def pareto_mask(cost: Floats, score: Floats) -> Mask:
         if scores[i] > best or (scores[i] == best and costs[i] == best_cost):
             mask[i] = True
             best, best_cost = scores[i], costs[i]
-    return mask
-
-
-def pareto_mask_nd(costs: Floats) -> Mask:
-    """Tell which rows no other row beats in every column; for three and more objectives.
-
-    Args:
-        costs: float (n, k), lower is better in every column (negate a score).
-
-    Returns:
-        bool (n,), true for efficient rows.
-    """
-    values = np.asarray(costs, dtype=np.float64)
-    mask = np.zeros(len(values), dtype=bool)
-    known = np.flatnonzero(np.isfinite(values).all(axis=1))
-    order = known[np.lexsort(values[known].T[::-1])]
-    kept = np.empty((0, values.shape[1] if values.ndim == 2 else 0))
-    for i in order:
-        row = values[i]
-        if not (np.all(kept <= row, axis=1) & np.any(kept < row, axis=1)).any():
-            mask[i] = True
-            kept = np.vstack((kept, row))
     return mask
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,23 +96,37 @@ def count_states(sweep: Sweep) -> dict[str, int]:
 def _wait(
     run_dir: Path, executor: Executor, tail: Tail, listener: Callable[[Event], None], asked: threading.Event
 ) -> str:
-    """Start the run unless somebody did (the app's queue may), and watch it to its end.
+    """Start the run once no other is at work, unless somebody did (the app's queue may), and watch it to its end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was noted.
     """
+    waits_for = ""
     while True:
         if asked.is_set():
             raise KeyboardInterrupt
         state = protocol.run_state(run_dir)
         if state == protocol.QUEUED:
-            executor.start(run_dir)
+            other = _other_at_work(run_dir)
+            if not other:
+                executor.start(run_dir)
+            elif other != waits_for:
+                print(f"waiting for run {other} to end: two at once would spoil each other's timings", file=sys.stderr)
+            waits_for = other
         executor.poll(run_dir)
         for event in tail.read():
             listener(event)
         if state not in protocol.LIVE_STATES:
             return state
         time.sleep(POLL_S)
+
+
+def _other_at_work(run_dir: Path) -> str:
+    """Return the name of another run of this results folder that is at work, empty if there is none."""
+    runs_dir = run_dir.parent
+    others = (name for name in protocol.run_folders(runs_dir) if name != run_dir.name)
+    at_work = (protocol.RUNNING, protocol.CANCELLING)
+    return next((name for name in others if protocol.run_state(runs_dir / name) in at_work), "")
 
 
 def _stop(run_dir: Path, executor: Executor) -> None:

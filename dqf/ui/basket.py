@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 KEY = "basket"
+ADDRESS = "_basket_address"
 PARAMETER = "pick"
 MOST = 24
 
@@ -19,6 +20,7 @@ def held() -> list[str]:
 def put(chosen: Iterable[str]) -> int:
     """Add variants, leaving out what is in it already, and return how many it holds now."""
     st.session_state[KEY] = list(dict.fromkeys((*held(), *chosen)))[:MOST]
+    st.session_state.pop(ADDRESS, None)  # the address that was taken last would ask for other variants now
     return len(st.session_state[KEY])
 
 
@@ -30,7 +32,7 @@ def replace(chosen: Iterable[str]) -> None:
 def from_address(known: Iterable[str]) -> list[str]:
     """Take the variants the address names into the basket, and return those that do not exist."""
     asked = st.query_params.get_all(PARAMETER)
-    if not asked or asked == st.session_state.get("_basket_address"):
+    if not asked or asked == st.session_state.get(ADDRESS):
         return []
     existing = set(known)
     replace(key for key in asked if key in existing)
@@ -41,4 +43,4 @@ def to_address() -> None:
     """Write the basket into the address, so that the page can be shared."""
     if st.query_params.get_all(PARAMETER) != held():
         st.query_params[PARAMETER] = held()
-    st.session_state["_basket_address"] = held()
+    st.session_state[ADDRESS] = held()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 UNKNOWN = "–"
@@ -143,3 +144,11 @@ def bits(value: Any) -> str:
     if not known(value):
         return UNKNOWN
     return "FP16" if value == 16 else f"{value:g}-bit"
+
+
+def short_path(path: Path) -> str:
+    """Return a path relative to the folder the app was started in, where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dqf.evaluate.pareto import cheapest_within
+from dqf.evaluate.pareto import SAME_SIZE, cheapest_within
 from dqf.ui import format as fmt
 from dqf.ui.theme import VARIANT_TITLES, variant_title
 
@@ -34,7 +34,11 @@ def derive(variants: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(teacher_score=np.nan, teacher_latency_ms=np.nan)
     frame["verified"] = frame["verified"].fillna(False).astype(bool)
     frame["key"] = frame["run_id"] + "/" + frame["variant_id"]
-    frame["kind"] = frame["variant"].fillna("?").map(variant_title)
+    frame["variant"] = frame["variant"].fillna("?")  # a damaged result costs what is missing in it, not the page
+    for column in ("hardware", "runtime"):
+        if column in frame:
+            frame[column] = frame[column].fillna("")
+    frame["kind"] = frame["variant"].map(variant_title)
     frame["method"] = frame["quantizer"].str.upper().fillna(NOT_QUANTIZED)
     mixed = frame["variant_id"].str.contains("-mixed", regex=False)
     frame["name"] = [
@@ -95,10 +99,6 @@ def options(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted(values)
 
 
-SAME_COST = 0.01
-"""Files of one bit-width differ by less, where each layer was given bits by its own sensitivity."""
-
-
 def recommended(frame: pd.DataFrame, cost: str, tolerance: float) -> pd.Series[Any] | None:
     """Return the verified student variant with the lowest cost that is within `tolerance` of its own teacher.
 
@@ -106,7 +106,7 @@ def recommended(frame: pd.DataFrame, cost: str, tolerance: float) -> pd.Series[A
     """
     good = frame[(frame["variant"] != "teacher") & frame["verified"]]
     teacher = good["teacher_score"].to_numpy(dtype=float)
-    found = cheapest_within(good[cost], good["score"], teacher, tolerance, SAME_COST)
+    found = cheapest_within(good[cost], good["score"], teacher, tolerance, SAME_SIZE)
     return None if found is None else good.iloc[found]
 
 

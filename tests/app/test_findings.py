@@ -71,8 +71,37 @@ def test_the_reference_study_comes_first_with_tables_verdicts_and_method(open_pa
     assert "Method: what was run" in text
     assert "200 resamples" in text
     assert "Quantizer: gptq, groups of 32" in text
-    assert "python -m dqf study results/reference --check" in text
+    assert f"python -m dqf study {filled_studies / 'reference'} --check" in text
     assert len(app.get("plotly_chart")) == 4
+
+
+def test_the_address_names_study_settings_and_bits_and_brings_them_back(open_page, filled_studies):
+    app = open_page("findings")
+
+    def asked(name):
+        value = app.query_params[name]
+        return value[0] if isinstance(value, list) else value
+
+    assert (asked("study"), asked("bits")) == ("reference", "4")
+    app.segmented_control(key="finding_bits_8_4_2").set_value("2").run()
+    assert asked("bits") == "2"
+    assert open_page("findings", bits="2").segmented_control(key="finding_bits_8_4_2").value == "2"
+    app.selectbox(key="study").set_value("heat").run()
+    assert not app.exception
+    usual = asked("settings")
+    hot = app.selectbox(key="condition_heat").options[-1]
+    app.selectbox(key="condition_heat").set_value(hot).run()
+    assert asked("settings") == hot != usual
+    again = open_page("findings", **{name: asked(name) for name in ("study", "settings")})
+    assert not again.exception
+    assert again.selectbox(key="condition_heat").value == hot
+    assert not again.warning
+    again.selectbox(key="study").set_value("reference").run()
+    assert "settings" not in again.query_params  # they were the other study's
+    assert not again.exception
+    assert not again.warning
+    gone = open_page("findings", study="glue-gone")
+    assert "The address names a study that is not here" in everything(gone)
 
 
 def test_another_bit_width_changes_headline_and_tasks(open_page, filled_studies):

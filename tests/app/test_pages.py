@@ -6,6 +6,7 @@ import json
 
 import duckdb
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from dqf.jobs import supervisor as supervisors
 from tests.app.conftest import everything
@@ -30,6 +31,18 @@ def test_page_of_an_empty_store(open_page, page, title):
     app = open_page(page)
     assert not app.exception
     assert app.title[0].value == title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_variant_whose_result_lacks_fields_costs_no_page(open_page, settings, page):
+    file = write_example_run(settings.runs_dir) / "result.json"
+    result = json.loads(file.read_text())
+    del result["variants"][2]["variant"], result["variants"][2]["runtime"], result["baseline"]["hardware"]
+    del result["environment"]["cpu"]
+    file.write_text(json.dumps(result))
+    app = open_page(page)
+    assert not app.exception
+    assert "nan" not in everything(app).lower().split()
 
 
 @pytest.mark.parametrize(("page", "title"), PAGES.items())
@@ -244,6 +257,32 @@ def test_compare_takes_the_basket_from_the_address(open_page, filled):
     assert len(table) == 2
     assert {"Size (MB)", "× smaller", "p50 (ms)", "p90 (ms)", "× faster", "Retention (%)", "Params (M)"} <= set(table)
     assert app.dataframe[-1].value["Size"].tolist() == ["13.5 GB", "0.9 GB"]
+
+
+def test_an_address_of_compare_asked_again_shows_the_same_again():
+    """Others may have been put into the basket since, on another page."""
+
+    def page():
+        import streamlit as st
+
+        from dqf.ui import basket
+
+        if st.session_state.get("elsewhere"):
+            basket.put(["c"])
+        else:
+            basket.from_address(["a", "b", "c"])
+            basket.to_address()
+        st.text(" ".join(basket.held()))
+
+    app = AppTest.from_function(page)
+    app.query_params["pick"] = ["a", "b"]
+    assert app.run().text[0].value == "a b"
+    app.session_state["elsewhere"] = True
+    assert app.run().text[0].value == "a b c"
+    app.session_state["elsewhere"] = False
+    app.query_params["pick"] = ["a", "b"]
+    assert app.run().text[0].value == "a b"
+    assert app.query_params["pick"] == ["a", "b"]
 
 
 def test_compare_says_what_is_missing(open_page, filled):

@@ -124,6 +124,18 @@ def test_a_sweep_and_the_apps_queue_never_start_a_run_twice(settings, sweep, sup
     assert sorted(line.split()[0] for line in order(settings)) == ["begin"] * 4 + ["end"] * 4
 
 
+def test_a_sweep_waits_for_another_run_at_work(settings, sweep):
+    """Two runs that are timed at once would spoil each other's figures."""
+    other = start(settings, "run", "--seed", "150")
+    first = wait_for(lambda: protocol.list_runs(settings.runs_dir), 20)[0]
+    wait_for(lambda: protocol.run_state(first) == "running", 20)
+    code, _, err = finish(sweep("--seed", "1"))
+    assert code == 0, err
+    assert f"waiting for run {first.name} to end" in err
+    other.communicate(timeout=20)
+    assert [line.split()[0] for line in order(settings)] == ["begin", "end"] * 2
+
+
 def test_a_dry_run_makes_nothing(settings, sweep):
     code, out, _ = finish(sweep("--seed", "1,2", "--temperature", "1,2", "--dry-run"))
     assert code == 0

@@ -74,6 +74,15 @@ def test_the_best_that_fits_or_the_closest(budget, cost, expected):
     assert chosen(variants(), budget, cost) == expected
 
 
+def test_of_files_of_one_size_the_better_one_is_chosen_here_as_on_the_overview():
+    twins = variants(
+        student_ptq={"size_bytes": 9.366e6, "score": 0.885}, student_dqf={"size_bytes": 9.370e6, "score": 0.89}
+    )
+    best = frames.recommended(twins, "size_bytes", 0.02)
+    assert best is not None
+    assert chosen(twins, Budget(loss=0.02)) == (best["variant_id"], True) == ("student-dqf", True)
+
+
 def test_choice_is_the_definition_on_random_tables():
     rng = np.random.default_rng(3)
     for _ in range(60):
@@ -93,7 +102,9 @@ def test_choice_is_the_definition_on_random_tables():
         assert choice is not None
         assert choice.fits == bool(len(fitting))
         if choice.fits:
-            assert choice.row["size_bytes"] == fitting["size_bytes"].min()
+            alike = fitting[fitting["size_bytes"] <= 1.01 * fitting["size_bytes"].min()]
+            assert choice.row["size_bytes"] in alike["size_bytes"].to_numpy()
+            assert choice.row["score"] == alike["score"].max()
         else:
             worst = np.maximum.reduce(
                 [

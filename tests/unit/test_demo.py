@@ -51,3 +51,10 @@ def test_another_process_or_port_is_not_it(tmp_path, port, change):
 def test_nothing_runs_where_no_demo_was(tmp_path, capsys):
     assert demo.stop_app(load_settings(tmp_path)) == 0
     assert "No app" in capsys.readouterr().out
+
+
+def test_a_bad_setting_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("DQF_THREADS", "many")
+    monkeypatch.setattr("sys.argv", ["demo", "--stop"])
+    assert demo.main() == 1
+    assert "DQF_THREADS" in capsys.readouterr().err

@@ -233,6 +233,10 @@ def test_every_varied_setting_is_asked_where_distillation_pays(hidden_labels):
     assert columns(vary(**{"distillation.options.layers": ["none", "last", "10:2"]})) == ["none", "last", "10:2"]
     both = vary(**{"teacher.tuning": ["full", "lora", "lora"], "distillation.options.alpha": [0.9, 0.1, 0.5]})
     assert columns(both) == ["Full fine-tuning / 0.9", "LoRA / 0.1", "LoRA / 0.5"]
+    labels_too = vary(**{"distillation.options.alpha": [0.1, 0.1, 0.5, 0.5], tables.LABELS: [100, 300, 100, 300]})
+    assert tables.pays_paths(labels_too) == [tables.LABELS, "distillation.options.alpha"]
+    rows = tables.pays_rows(labels_too, tables.pays_paths(labels_too))
+    assert not rows.duplicated(["name", "value"]).any()  # a cell of the chart shows one condition
     assert not tables.pays_paths(hot[:1])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dqf.evaluate.pareto import cheapest_within, pareto_mask, pareto_mask_nd, step_line
+from dqf.evaluate.pareto import cheapest_within, pareto_mask, step_line
 
 NAN = float("nan")
 
@@ -35,17 +35,6 @@ def test_agrees_with_the_definition(seed):
     points = np.random.default_rng(seed).integers(0, 8, size=(60, 2)).astype(float)
     expected = ~dominated(np.column_stack((points[:, 0], -points[:, 1])))
     assert (pareto_mask(points[:, 0], points[:, 1]) == expected).all()
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_three_objectives_agree_with_the_definition(seed):
-    costs = np.random.default_rng(seed).integers(0, 6, size=(50, 3)).astype(float)
-    assert (pareto_mask_nd(costs) == ~dominated(costs)).all()
-
-
-def test_three_objectives_leave_out_missing_values():
-    assert pareto_mask_nd([[1, 1, NAN], [2, 2, 2]]).tolist() == [False, True]
-    assert pareto_mask_nd(np.empty((0, 3))).tolist() == []
 
 
 def test_step_line_rises_and_holds_each_point_once():

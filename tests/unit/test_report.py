@@ -253,3 +253,6 @@ def test_the_command_line_refuses_in_a_sentence(tmp_path, run, capsys):
     ):
         assert cli.main(["report", *arguments, "--results-dir", str(tmp_path)]) == 2
         assert said in capsys.readouterr().err
+    (run / "result.json").write_text("{}")  # damaged since
+    assert cli.main(["report", run.name, "--results-dir", str(tmp_path)]) == 2
+    assert f"a report needs measured variants: the result of {run.name} has none." in capsys.readouterr().err

@@ -89,5 +89,12 @@ def test_table_gives_multiples_of_the_teacher():
     assert table["Edge"].tolist()[-1] == pytest.approx(5)
     assert table["Mobile"].iloc[-1] == pytest.approx((270 / 20 * 5 * 20 / 1.5) ** (1 / 3))
     assert table["Holds the loss"].tolist() == [True, True, False, True]
+    # Of two runs each row is held against its own teacher.
+    fast = measured(teacher={"throughput_per_s": 300.0}).assign(run_id="20260102-000000-starter-bbbb")
+    both = pd.concat([frame, fast], ignore_index=True)
+    assert scenarios.table(both, scenarios.scenarios(True), 0.02)["Cloud"].tolist() == pytest.approx(
+        [1, 500 / 60, 10, 15, 1, 500 / 300, 2, 3]
+    )
+    assert advice(both.iloc[[0, 3, 4]].reset_index(drop=True), CLOUD).gain == pytest.approx(15)
     alone = scenarios.table(frame[frame["variant"] != "teacher"], scenarios.scenarios(True), 0.02)
     assert alone["Cloud"].isna().all()

@@ -132,8 +132,7 @@ def run_rows(study: Study) -> pd.DataFrame:
 
 def commands(study: Study) -> str:
     """Return how to make the study and how to check its figures."""
-    folder = "results/reference" if study.reference else "results/studies"
-    folder = folder if study.name == "reference" else f"{folder}/{study.name}"
+    folder = fmt.short_path(study.folder)
     launched = study.folder.with_name(f"{study.folder.name}.json").is_file()  # from the app, which keeps its plan there
     plan = study.name if study.reference else f"{folder}.json" if launched else f"{study.name}.toml"
     return f"python -m dqf study {plan}\npython -m dqf study {folder} --check"

@@ -244,10 +244,9 @@ def _ranked(conditions: Sequence[Part], path: str) -> list[Any]:
 def pays_paths(conditions: Sequence[Part]) -> list[str]:
     """Return over which settings to ask where distillation pays, none if nothing was varied.
 
-    The number of labels, if it was varied, else all settings that were: a condition then has a value of each.
+    All that were, the number of labels first: each condition then has a place of its own.
     """
-    varied = list(varied_settings(conditions))
-    return [LABELS] if LABELS in varied else varied
+    return sorted(varied_settings(conditions), key=lambda path: path != LABELS)
 
 
 LABELS = "student.label_rows"

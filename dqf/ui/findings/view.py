@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dqf.errors import UserError
 from dqf.study.files import study_folders
-from dqf.ui import components, paper
+from dqf.ui import addressed, components, paper
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG
 from dqf.ui.findings import averages as task_averages
@@ -22,6 +22,9 @@ from dqf.ui.shell import navigation
 from dqf.ui.studio import Studio
 
 Part = Mapping[str, Any]
+SETTINGS, BITS = "settings", "bits"
+"""Parameters of the address beside `study`."""
+SHOWN, SHOWN_BITS = "_findings_study", "_findings_bits"
 PLAIN = {**CONFIG, "displayModeBar": False}
 
 
@@ -40,11 +43,13 @@ def choose(studio: Studio, controls: DeltaGenerator) -> tuple[Study, Part, str] 
     if not found:
         return None
     with controls:
-        name = st.selectbox(
+        name = addressed.select(
             "Study",
             list(found),
+            lambda: next(iter(found)),
+            parameter="study",
             key="study",
-            bind="query-params",
+            gone="The address names a study that is not here; showing another one.",
             width=280,
         )
     study = found[name]
@@ -56,11 +61,20 @@ def choose(studio: Studio, controls: DeltaGenerator) -> tuple[Study, Part, str] 
 
 def _condition(study: Study) -> Part:
     parts = {_title(part): part for part in study.conditions}
+    before, st.session_state[SHOWN] = st.session_state.get(SHOWN), study.name
+    if len(parts) < 2 or (before not in (None, study.name) and st.query_params.get(SETTINGS) not in parts):
+        st.query_params.pop(SETTINGS, None)  # it is about the study that was shown before
     if len(parts) < 2:
         return study.conditions[0]
-    names = list(parts)
-    usual = names.index(_title(study.usual))
-    chosen = st.selectbox("Settings", names, index=usual, key=f"condition_{study.name}", width=320)
+    chosen = addressed.select(
+        "Settings",
+        list(parts),
+        lambda: _title(study.usual),
+        parameter=SETTINGS,
+        key=f"condition_{study.name}",
+        gone="The address names settings that this study does not have; showing others.",
+        width=320,
+    )
     return parts[chosen]
 
 
@@ -71,16 +85,16 @@ def _title(part: Part) -> str:
 def _bits(part: Part) -> str:
     widths = list(part["bits"])
     if len(widths) < 2:
+        st.query_params.pop(BITS, None)
         return str(widths[0]) if widths else ""
-    headline = str(part.get("headline_bits"))
-    chosen = st.segmented_control(
-        "Bit-width",
-        widths,
-        default=headline if headline in widths else widths[0],
-        required=True,
-        format_func=tables.bits_title,
-        key=f"finding_bits_{'_'.join(widths)}",
-    )
+    headline, key = str(part.get("headline_bits")), f"finding_bits_{'_'.join(widths)}"
+    asked = st.query_params.get(BITS)
+    if asked in widths and (asked != st.session_state.get(SHOWN_BITS) or key not in st.session_state):
+        st.session_state[key] = asked
+    elif key not in st.session_state:
+        st.session_state[key] = headline if headline in widths else widths[0]
+    chosen = st.segmented_control("Bit-width", widths, required=True, format_func=tables.bits_title, key=key)
+    st.session_state[SHOWN_BITS] = st.query_params[BITS] = str(chosen or widths[0])
     return str(chosen or widths[0])
 
 

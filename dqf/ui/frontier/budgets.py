@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dqf.evaluate.pareto import cheapest_within
+from dqf.evaluate.pareto import SAME_SIZE, cheapest_within
 from dqf.ui import format as fmt
 from dqf.ui.axes import Axis, numbers
 
@@ -101,7 +101,7 @@ def choose(frame: pd.DataFrame, budget: Budget, cost: str) -> Choice | None:
     Args:
         frame: variants to choose from.
         budget: the limits.
-        cost: column that shall be small.
+        cost: column that shall be small; of sizes that are the smallest but for one per cent the higher score wins.
 
     Returns:
         The choice; None if there is no verified student with known figures.
@@ -109,7 +109,7 @@ def choose(frame: pd.DataFrame, budget: Budget, cost: str) -> Choice | None:
     at = np.flatnonzero(((frame["variant"] != "teacher") & frame["verified"]).to_numpy(dtype=bool))
     students = frame[list(dict.fromkeys((*LIMITED, cost)))].iloc[at].set_axis(at)  # of thousands, only what is needed
     fitting = students[budget.fits(students)]
-    best = cheapest_within(fitting[cost], fitting["score"], -np.inf, 0.0)
+    best = cheapest_within(fitting[cost], fitting["score"], -np.inf, 0.0, SAME_SIZE if cost == "size_bytes" else 0.0)
     if best is not None:
         return Choice(_row(frame, int(fitting.index[best])), True, {})
     misses = budget.misses(students)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,16 +147,8 @@ def say_what_is_missing(bench: Bench) -> None:
             icon=":material/info:",
         )
         config = run_dir / "config.json"
-        st.code(f"python -m dqf run --config {shlex.quote(_short(config))}", language=None)
+        st.code(f"python -m dqf run --config {shlex.quote(fmt.short_path(config))}", language=None)
         navigation.RUNS.link("Open the run, to run it again", query={"run": bench.run_id})
-
-
-def _short(path: Path) -> str:
-    """Return a path relative to the folder the app was started in, where it lies below it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def ask(bench: Bench, texts: Sequence[str], pairs: Sequence[str] | None, repeats: int) -> tuple[list[Said], list[str]]:

@@ -47,6 +47,8 @@ def write(settings: Settings, runs: Sequence[str], out: Path | None, loss: float
                     state = protocol.run_state(run_dir)
                     raise UserError(f"a report needs measured variants: {run_dir.name} has none; it is {state}.")
                 ingest_run(studio.store, run_dir)
+                if run_dir.name not in set(studio.variants()["run_id"]):
+                    raise UserError(f"a report needs measured variants: the result of {run_dir.name} has none.")
             report = put_together(studio, studio.variants(), loss)
             file = out or Path(f"{report.file_stem}.html")
             content = suffixes[suffix].make(report)

@@ -150,7 +150,7 @@ def advise(frame: pd.DataFrame, scenario: Scenario, loss: float) -> Advice:
     best = _lowest(frame, costs, fits)
     if best is None:
         return Advice(scenario, None, None, NOTHING, "No verified student holds the allowed loss; allow more.")
-    gain = _teacher_cost(frame, costs) / float(costs[best])
+    gain = float(_teacher_costs(frame, costs)[best]) / float(costs[best])
     row = _plain(frame, best)
     if textbook is None:
         lost = _lowest(frame, costs, students & advised)
@@ -178,7 +178,7 @@ def table(frame: pd.DataFrame, found: tuple[Scenario, ...], loss: float) -> pd.D
     lines["Holds the loss"] = Budget(loss=loss).fits(frame)
     for one in found:
         costs = pd.Series(one.cost(frame), index=frame.index)
-        lines[one.title] = (_teacher_cost(frame, costs) / costs).to_numpy()
+        lines[one.title] = (_teacher_costs(frame, costs) / costs).to_numpy()
     lines["Texts/s"] = (
         numbers(frame, "throughput_per_s") if has_throughput(frame) else 1000 / numbers(frame, "latency_ms_p50")
     )
@@ -196,10 +196,11 @@ def _all_costs(frame: pd.DataFrame) -> NDArray[np.float64]:
         return np.asarray(np.exp(np.mean([np.log(column) for column in columns], axis=0)))
 
 
-def _teacher_cost(frame: pd.DataFrame, costs: pd.Series) -> float:
-    """Return the lowest cost of a teacher among the rows, NaN without one."""
-    teachers = costs[(frame["variant"] == "teacher").to_numpy()]
-    return float(teachers.min()) if len(teachers) else float("nan")
+def _teacher_costs(frame: pd.DataFrame, costs: pd.Series) -> pd.Series:
+    """Return the cost of each row's own teacher, that of its run; NaN where it is not among the rows."""
+    is_teacher = (frame["variant"] == "teacher").to_numpy()
+    own = dict(zip(frame["run_id"][is_teacher], costs[is_teacher], strict=True))
+    return frame["run_id"].map(own).astype(float)
 
 
 def _lowest(frame: pd.DataFrame, costs: pd.Series, among: NDArray[np.bool_]) -> Any:
