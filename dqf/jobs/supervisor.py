@@ -24,6 +24,7 @@ from dqf.jobs.protocol import EventLog
 from dqf.settings import Settings
 from dqf.store.db import Store, describe_process
 from dqf.store.ingest import sync
+from dqf.sweeps.directory import sweep_making_ahead
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Supervisor:
             busy = busy or state in (protocol.RUNNING, protocol.CANCELLING)
             if state == protocol.QUEUED:
                 queued.append(runs_dir / name)
+        busy = busy or (bool(queued) and bool(sweep_making_ahead(self.settings)))
         for run_dir in sorted(queued, key=_submitted):
             if busy:
                 break

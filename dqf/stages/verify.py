@@ -17,7 +17,7 @@ from dqf.errors import UserError
 from dqf.evaluate.agreement import agreement
 from dqf.registry import Entry
 from dqf.runtimes._select import candidates, installed_runtimes
-from dqf.serving.client import Served, ServingError, write_examples
+from dqf.serving.client import Served, ServingEnded, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._turns import turns
@@ -30,6 +30,9 @@ MARGIN = 0.10
 """How much faster a less exact runtime must be to be preferred; keeps the choice stable between runs."""
 TIMED_ROUNDS = 60
 TRIAL_ROUNDS = 4
+TRIES = 2
+"""A process may be killed by chance, as memory is short: cached, that would rule its runtime out for good."""
+ENDED = "ended"
 HOPELESS = 2.0
 """A candidate this many times slower than the fastest in its trial rounds is looked at no further."""
 FAR_SLOWER = 3.0
@@ -123,30 +126,20 @@ def _measure(
     prefer: str | None,
 ) -> list[dict[str, Any]]:
     """Load the artifact by each runtime in a process of its own, compare logits, and time what agrees."""
-    device = context.device.type
     preferred = [entry for entry in entries if entry.name == prefer]
     rows: list[dict[str, Any]] = []
     served: dict[str, Served] = {}
     try:
         for at, entry in enumerate([*preferred, *(entry for entry in entries if entry.name != prefer)]):
             context.reporter.progress(at, len(entries) + 1)
-            row = _row(entry)
+            for _ in range(TRIES):
+                row = _row(entry)
+                one = _first_look(context, artifact, folder, row, rows, reference)
+                if not row.pop(ENDED):
+                    break
             rows.append(row)
-            try:
-                one = Served(artifact, entry.name, context.threads, device, folder / "serving.log", context.reporter)
-            except ServingError as error:
-                row["error"] = str(error)
-                continue
-            served[entry.name] = one
-            try:
-                one.encode(folder / "probe.json")
-                row["trial_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
-                row["latency_ms_p50"] = row["trial_ms_p50"]
-                row["error"] = _too_slow(row, rows)
-                if not row["error"]:
-                    row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
-            except ServingError as error:
-                row |= {"error": str(error), "faithful": False}
+            if one is not None:
+                served[entry.name] = one
             _drop_hopeless(rows, served)
             if row["faithful"] and entry.name == prefer:
                 break
@@ -159,7 +152,42 @@ def _measure(
 
 def _row(entry: Entry) -> dict[str, Any]:
     """Return what is recorded of a candidate before anything is known about it."""
-    return {"runtime": entry.name, "precision": entry.facts["precision"], "faithful": False, "error": ""}
+    return {"runtime": entry.name, "precision": entry.facts["precision"], "faithful": False, "error": "", ENDED: False}
+
+
+def _first_look(
+    context: Context,
+    artifact: Path,
+    folder: Path,
+    row: dict[str, Any],
+    rows: list[dict[str, Any]],
+    reference: NDArray[Any],
+) -> Served | None:
+    """Start a candidate, time its first passes and compare its logits; its row says what came of it.
+
+    Returns:
+        Its process; None if it could not serve, and none runs any more.
+    """
+    device, log = context.device.type, folder / "serving.log"
+    one = None
+    try:
+        one = Served(artifact, row["runtime"], context.threads, device, log, context.reporter)
+        one.encode(folder / "probe.json")
+        row["trial_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
+        row["latency_ms_p50"] = row["trial_ms_p50"]
+        row["error"] = _too_slow(row, rows)
+        if not row["error"]:
+            row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
+        return one
+    except ServingError as error:
+        row |= {"error": str(error), "faithful": False, ENDED: isinstance(error, ServingEnded)}
+        if one is not None:
+            one.close()
+        return None
+    except BaseException:
+        if one is not None:
+            one.close()
+        raise
 
 
 def read_verification(output: Output) -> dict[str, Any]:

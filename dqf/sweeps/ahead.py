@@ -27,7 +27,7 @@ from dqf.jobs.reporter import FileReporter, Stop
 from dqf.jobs.worker import stop_signals
 from dqf.room import memory_limit
 from dqf.settings import Settings, load_settings
-from dqf.sweeps.directory import Entry, Sweep
+from dqf.sweeps.directory import Entry, Sweep, making_ahead
 from dqf.sweeps.plan import PlannedRun
 from dqf.sweeps.work import POLL_S, Tail, ctrl_c_noted
 
@@ -76,7 +76,7 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
         (number, entry) for number, entry in enumerate(sweep.entries, 1) if sweep.state(entry) != protocol.SUCCEEDED
     ]
     working: list[_Making] = []
-    with ctrl_c_noted() as asked:
+    with ctrl_c_noted() as asked, making_ahead(sweep):
         try:
             while waiting or working:
                 if asked.is_set():

@@ -22,7 +22,7 @@ from dqf.settings import Settings
 from dqf.sweeps.plan import Plan, PlannedRun
 
 SCHEMA_VERSION = 1
-FILE, LOCK = "sweep.json", ".lock"
+FILE, LOCK, AHEAD_LOCK = "sweep.json", ".lock", ".ahead-lock"
 PLANNED = "planned"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
@@ -139,7 +139,25 @@ def sweep_at_work(settings: Settings) -> str:
 
     It may be making models ahead of its runs, with no run directory yet.
     """
-    for lock in sorted((settings.results_dir / "sweeps").glob(f"*/{LOCK}")):
+    return _held(settings, LOCK)
+
+
+@contextmanager
+def making_ahead(sweep: Sweep) -> Iterator[None]:
+    """Show others that models are being made for runs that are not begun: the machine is not free for timing."""
+    with (sweep.folder / AHEAD_LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def sweep_making_ahead(settings: Settings) -> str:
+    """Return the name of a sweep that makes models ahead of its runs, empty if there is none."""
+    return _held(settings, AHEAD_LOCK)
+
+
+def _held(settings: Settings, name: str) -> str:
+    """Return the sweep whose lock of that name a process holds, empty if there is none."""
+    for lock in sorted((settings.results_dir / "sweeps").glob(f"*/{name}")):
         with lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -57,6 +57,26 @@ def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(conte
         chosen_anew(context, export, tmp_path / "none")
 
 
+def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, tmp_path, monkeypatch):
+    """What is chosen is cached: by chance a teacher would be served by a slower runtime ever after."""
+    monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "torch-bf16")
+    started = []
+
+    class KilledAtFirst(verify.Served):
+        def __init__(self, *arguments):
+            started.append(1)
+            if len(started) == 1:
+                raise verify.ServingEnded("the torch-bf16 process was killed")
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(verify, "Served", KilledAtFirst)
+    export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
+    found = chosen_anew(context, export, tmp_path / "cache")
+    assert [(row["runtime"], row["error"]) for row in found["candidates"]] == [("torch-bf16", "")]
+    assert "ended" not in found["candidates"][0]
+    assert len(started) >= 2
+
+
 def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work():
     """Another one would take its place without a word; of a shared one nothing would be timed at all."""
     told = []

@@ -11,6 +11,7 @@ from dqf.jobs.executor import LocalExecutor
 from dqf.jobs.supervisor import Supervisor, ensure_supervisor
 from dqf.jobs.views import read_run
 from dqf.store import queries
+from dqf.sweeps.directory import Sweep, making_ahead
 from tests.jobs.conftest import wait_for, wait_for_state
 from tests.support.fake_worker import STAGES
 
@@ -126,6 +127,17 @@ def test_worker_that_dies_at_once_is_not_started_again(supervisor, launch):
     time.sleep(1.2)
     order = (supervisor.settings.results_dir / "order.txt").read_text()
     assert order.count(run_dir.name) == 1
+
+
+def test_a_run_waits_while_a_sweep_makes_models_ahead(settings, supervisor, launch):
+    """Their training would spoil its timings, and they are no runs yet."""
+    folder = settings.results_dir / "sweeps" / "mine"
+    folder.mkdir(parents=True)
+    with making_ahead(Sweep(folder, None, [], "", settings.runs_dir)):
+        run_dir = launch(steps=0)
+        time.sleep(1.2)
+        assert protocol.run_state(run_dir) == "queued"
+    wait_for_state(run_dir, "succeeded")
 
 
 def test_twenty_queued_runs_run_one_at_a_time_in_order(settings, launch):
