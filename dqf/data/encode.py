@@ -91,6 +91,8 @@ def mark_pairs(tokenizer: Tokenizer) -> None:
     """
     if tokenizer.num_special_tokens_to_add(True):
         return
+    tokenizer.no_padding()  # as the encoder does; stored padding would become part of the mark
+    tokenizer.no_truncation()
     line_break = tokenizer.encode("\n", add_special_tokens=False)
     if not line_break.ids:  # words alone: the encoder joins such pairs
         return

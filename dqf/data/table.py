@@ -46,7 +46,7 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
             if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for names of rows
                 raise UserError(
                     f"a row must have as many cells as the header: {path.name} has more in the first; put texts that "
-                    "hold commas in quotes."
+                    "hold commas in quotes, or name every column."
                 )
         elif suffix == ".jsonl":
             # As it is written: pandas would make dates and numbers of names and texts, "007" and "" among them.
@@ -104,7 +104,8 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
                 "another column or flatten it."
             )
     frame = frame[frame[config.text_column].astype(str).str.strip() != ""].dropna(subset=wanted)
-    frame = frame[frame[config.label_column].astype(str).str.strip() != ""].drop_duplicates(subset=wanted)
+    frame[config.label_column] = frame[config.label_column].astype(str).str.strip()  # a space more is no other class
+    frame = frame[frame[config.label_column] != ""].drop_duplicates(subset=wanted)
     if len(frame) < 10:
         raise UserError(f"a data file must hold at least 10 usable, distinct rows: {path.name} has {len(frame)}.")
     kind, names, labels = _labels(frame[config.label_column], config.target, path.name, config.label_column)
@@ -129,7 +130,6 @@ def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int],
 
 
 def _labels(column: pd.Series, target: str, file: str, name: str) -> tuple[str, tuple[str, ...], Any]:
-    column = column.astype(str).str.strip()  # a space more is no other class
     numbers = pd.to_numeric(column, errors="coerce")  # by its text: `true` and dates are names of classes
     numeric = bool(np.isfinite(numbers).all())
     distinct = column.nunique()

@@ -120,7 +120,7 @@ class Supervisor:
             busy = busy or state in (protocol.RUNNING, protocol.CANCELLING)
             if state == protocol.QUEUED:
                 queued.append(runs_dir / name)
-        busy = busy or (bool(queued) and bool(sweep_making_ahead(self.settings)))
+        busy = busy or (bool(queued) and bool(sweep_making_ahead(self.settings.results_dir / "sweeps")))
         for run_dir in sorted(queued, key=_submitted):
             if busy:
                 break

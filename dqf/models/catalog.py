@@ -271,6 +271,7 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
         return default
 
     hidden = first("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
+    rotary = "rope_theta" in config or "rope_parameters" in config
     heads = first("num_attention_heads", "n_heads", "n_head", "num_heads", default=1)
     headed = any("SequenceClassification" in name for name in config.get("architectures") or [])
     labels = config.get("id2label")
@@ -283,7 +284,7 @@ def shape_from_config(config: Mapping[str, Any]) -> ModelShape:
         heads=heads,
         kv_heads=first("num_key_value_heads", default=heads),
         head_dim=first("head_dim", default=hidden // max(heads, 1)),
-        positions=0 if "rope_theta" in config or "rope_parameters" in config else first("max_position_embeddings"),
+        positions=0 if rotary else first("max_position_embeddings", "n_positions"),
         num_labels=(len(labels) if isinstance(labels, dict) else first("num_labels", default=2)) if headed else 0,
         gated="silu" in str(config.get("hidden_act", "")),
         encoder_decoder=config.get("is_encoder_decoder") is True,

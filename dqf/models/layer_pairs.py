@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer
 
 from dqf import registry
+from dqf.data.encode import mark_pairs
 from dqf.errors import UserError
 from dqf.models.catalog import TEACHER_LAYERS, local_model_path
 from dqf.settings import Settings
@@ -128,5 +132,13 @@ def same_tokenizer(one: str, other: str, settings: Settings) -> bool | None:
     files = [path / "tokenizer.json" for path in paths if path is not None and path.is_dir()]
     if len(files) < 2 or not all(file.is_file() for file in files):
         return None
-    left, right = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    left, right = map(_as_loaded, files)
     return all(left.get(part) == right.get(part) for part in (left.keys() | right.keys()) - {"padding", "truncation"})
+
+
+def _as_loaded(file: Path) -> dict[str, Any]:
+    """Return a `tokenizer.json` as it is once its model is loaded."""
+    tokenizer = Tokenizer.from_file(str(file))
+    mark_pairs(tokenizer)
+    data: dict[str, Any] = json.loads(tokenizer.to_str())
+    return data

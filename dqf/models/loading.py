@@ -19,12 +19,15 @@ from dqf.data.encode import mark_pairs
 from dqf.data.tasks import REGRESSION, Task
 from dqf.errors import UserError
 from dqf.models.catalog import local_model_path
+from dqf.models.revision import hub_revision
 from dqf.models.safety import refuse_unsafe_model
 from dqf.models.soundness import refuse_broken_weights
 from dqf.settings import Settings
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+
+ONE_STACK = "a model to cut or to quantize must have one stack of layers"
 
 
 @dataclass
@@ -76,11 +79,12 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
             model = _from_gguf(path, task)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         else:
-            name = str(path or source)
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            name, revision = str(path or source), _revision(source, path)
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
             options = _head_options(config, task)
             model = AutoModelForSequenceClassification.from_pretrained(
                 name,
+                revision=revision,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -88,7 +92,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
                 ignore_mismatched_sizes=True,
                 **options,
             )
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loadable(source, error) from error
     if not getattr(tokenizer, "is_fast", False):
@@ -126,12 +130,18 @@ def load_architecture(source: str, settings: Settings) -> nn.Module | None:
     if source.startswith("starter:") or (path is not None and not path.is_dir()):
         return None
     try:
-        config = AutoConfig.from_pretrained(str(path or source), trust_remote_code=False)
+        revision = _revision(source, path)
+        config = AutoConfig.from_pretrained(str(path or source), revision=revision, trust_remote_code=False)
         with torch.device("meta"):
             model: nn.Module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     except (OSError, ValueError, ImportError) as error:
         raise _not_loadable(source, error) from error
     return model
+
+
+def _revision(source: str, path: Path | None) -> str:
+    """Return the commit of a hub id that its caches are known by, so that no later one is loaded."""
+    return (hub_revision(source) if path is None else "") or "main"
 
 
 def _not_loadable(source: str, error: Exception) -> UserError:
@@ -191,6 +201,7 @@ def cut_layers(teacher: Classifier, layers: Sequence[int]) -> Classifier:
     Raises:
         UserError: the architecture has no single stack of layers.
     """
+    refuse_split_layers(teacher.model)
     name, stack = layer_stack(teacher.model)
     kept = nn.ModuleList([stack[i] for i in layers])
     for i, layer in enumerate(kept):
@@ -209,18 +220,32 @@ def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Return name and list of the model's transformer layers (its longest ModuleList).
 
     Raises:
-        UserError: there is none, or the parts of a layer stand in lists of their own, as XLM's do.
+        UserError: there is none.
     """
-    stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    rule = f"a model to cut or to quantize must have one stack of layers: {type(model).__name__}"
+    stacks = _module_lists(model)
     if not stacks:
-        raise UserError(f"{rule} has none; take another.")
-    name, stack = max(stacks, key=lambda pair: (len(pair[1]), -len(pair[0])))
+        raise UserError(f"{ONE_STACK}: {type(model).__name__} has none; take another.")
+    return max(stacks, key=lambda pair: (len(pair[1]), -len(pair[0])))
+
+
+def refuse_split_layers(model: nn.Module) -> None:
+    """Refuse a model that keeps the parts of its layers in lists of their own, as XLM does: no list holds its blocks.
+
+    Raises:
+        UserError: it does, or has no list of layers at all.
+    """
+    name, stack = layer_stack(model)
     parent = name.rpartition(".")[0]
-    beside = [one for one, module in stacks if one.rpartition(".")[0] == parent and len(module) == len(stack)]
+    alike = [one for one, module in _module_lists(model) if len(module) == len(stack)]
+    beside = [one for one in alike if one.rpartition(".")[0] == parent]
     if len(beside) > 1:
-        raise UserError(f"{rule} keeps the parts of its layers in {len(beside)} lists; take another.")
-    return name, stack
+        raise UserError(
+            f"{ONE_STACK}: {type(model).__name__} keeps the parts of its layers in {len(beside)} lists; take another."
+        )
+
+
+def _module_lists(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
 
 
 def parameter_count(model: nn.Module) -> int:

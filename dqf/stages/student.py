@@ -28,7 +28,7 @@ from dqf.models.loading import (
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._matching import MatchingLoss
-from dqf.stages._suitable import refuse_unsuitable_student
+from dqf.stages._suitable import refuse_short_positions, refuse_unsuitable_student
 from dqf.stages._transfer import labelled, transfer_set
 from dqf.stages._tuning import key_facts, prepare
 from dqf.stages.teacher import hard_label_loss, source_fingerprint
@@ -55,6 +55,7 @@ def train_student(
 
     def work(folder: Path) -> dict[str, Any]:
         student = _load(context, teacher, folder)
+        refuse_short_positions(config.model, student.model, context.config)
         refuse_unsuitable_student(student.model, context.config)
         train_set, known = context.task.train, labelled(context)
         examples = transfer_set(context) if distils else train_set.take(known)

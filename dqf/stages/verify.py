@@ -135,7 +135,7 @@ def _measure(
             for _ in range(TRIES):
                 row = _row(entry)
                 one = _first_look(context, artifact, folder, row, rows, reference)
-                if not row.pop(ENDED):
+                if not row.pop(ENDED, False):
                     break
             rows.append(row)
             if one is not None:
@@ -152,7 +152,7 @@ def _measure(
 
 def _row(entry: Entry) -> dict[str, Any]:
     """Return what is recorded of a candidate before anything is known about it."""
-    return {"runtime": entry.name, "precision": entry.facts["precision"], "faithful": False, "error": "", ENDED: False}
+    return {"runtime": entry.name, "precision": entry.facts["precision"], "faithful": False, "error": ""}
 
 
 def _first_look(

@@ -146,7 +146,7 @@ def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]]) -> list[
         score = float(evidence.scores[task].scores[TEACHER].mean())
         majority = majority_score(evidence.metrics[task], evidence.labels[task])
         flags += check_teacher(task, score, majority, known.get("published"), str(known.get("note") or ""))
-        if known.get("fault"):  # written into `study.json` by hand, when it was found; gone once the task is run again
+        if known.get("fault"):  # written into `study.json` by hand when it was found; stays until the task is run again
             flags.append(Flag("known-fault", task, TEACHER, score, score, str(known["fault"])))
     return flags + check_students(evidence)
 

@@ -30,6 +30,7 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
     """
     if any(plain(new.study[name]) != plain(old.study[name]) for name in ("name", "conditions")):
         return new
+    _carry_faults(new, old)
     planned = set(planned)
     kept = [task for task in old.study["tasks"] if task in planned and _runs(old.study, task) > _runs(new.study, task)]
     if not kept:
@@ -59,6 +60,15 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
             **{task: old.predictions[task] for task in kept},
         },
     )
+
+
+def _carry_faults(new: Tables, old: Tables) -> None:
+    """Keep what was found wrong later with a task for as long as its runs are the same."""
+    for task, facts in new.study["tasks"].items():
+        fault = old.study["tasks"].get(task, {}).get("fault")
+        ids = [{run["run_id"] for run in study["runs"] if run["task"] == task} for study in (new.study, old.study)]
+        if fault and ids[0] == ids[1]:
+            facts["fault"] = fault
 
 
 def _runs(study: Mapping[str, Any], task: str) -> int:

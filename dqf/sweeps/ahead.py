@@ -29,7 +29,7 @@ from dqf.room import memory_limit
 from dqf.settings import Settings, load_settings
 from dqf.sweeps.directory import Entry, Sweep, making_ahead
 from dqf.sweeps.plan import PlannedRun
-from dqf.sweeps.work import POLL_S, Tail, ctrl_c_noted
+from dqf.sweeps.work import POLL_S, Tail, ctrl_c_noted, other_at_work, tell_waiting
 
 FOLDER = "ahead"
 
@@ -77,6 +77,7 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
     ]
     working: list[_Making] = []
     with ctrl_c_noted() as asked, making_ahead(sweep):
+        _wait_for_others(sweep, asked)
         try:
             while waiting or working:
                 if asked.is_set():
@@ -96,6 +97,22 @@ def make_ahead(sweep: Sweep, settings: Settings, at_once: int, started: Started,
                 time.sleep(POLL_S)
         finally:
             _stop([one.process for one in working])
+
+
+def _wait_for_others(sweep: Sweep, asked: threading.Event) -> None:
+    """Wait until no run is at work, whose timings would be spoilt.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was noted.
+    """
+    waits_for = ""
+    while other := other_at_work(sweep.runs_dir):
+        if other != waits_for:
+            tell_waiting(other)
+        waits_for = other
+        if asked.is_set():
+            raise KeyboardInterrupt
+        time.sleep(POLL_S)
 
 
 def _take_next(waiting: list[tuple[int, Entry]], working: Sequence[_Making]) -> tuple[int, Entry]:

@@ -139,7 +139,7 @@ def sweep_at_work(settings: Settings) -> str:
 
     It may be making models ahead of its runs, with no run directory yet.
     """
-    return _held(settings, LOCK)
+    return _held(settings.results_dir / "sweeps", LOCK)
 
 
 @contextmanager
@@ -150,19 +150,21 @@ def making_ahead(sweep: Sweep) -> Iterator[None]:
         yield
 
 
-def sweep_making_ahead(settings: Settings) -> str:
-    """Return the name of a sweep that makes models ahead of its runs, empty if there is none."""
-    return _held(settings, AHEAD_LOCK)
+def sweep_making_ahead(folder: Path) -> str:
+    """Return the name of a sweep below this folder that makes models ahead of its runs, empty if there is none."""
+    return _held(folder, AHEAD_LOCK)
 
 
-def _held(settings: Settings, name: str) -> str:
+def _held(folder: Path, name: str) -> str:
     """Return the sweep whose lock of that name a process holds, empty if there is none."""
-    for lock in sorted((settings.results_dir / "sweeps").glob(f"*/{name}")):
-        with lock.open("a") as file:
-            try:
+    for lock in sorted(folder.glob(f"*/{name}")):
+        try:
+            with lock.open("a+") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return lock.parent.name
+        except BlockingIOError:
+            return lock.parent.name
+        except OSError:  # another user's, or a file system without locks: nobody can tell
+            continue
     return ""
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor
 from dqf.jobs.protocol import Event
-from dqf.sweeps.directory import Entry, Sweep
+from dqf.sweeps.directory import Entry, Sweep, sweep_making_ahead
 
 POLL_S = 0.25
 
@@ -50,7 +50,7 @@ def work_off(sweep: Sweep, executor: Executor, started: Started, ended: Ended) -
             tail = Tail(run_dir / "events.jsonl")
             listener = started(number, entry)
             try:
-                state = _wait(run_dir, executor, tail, listener, asked)
+                state = _wait(run_dir, sweep.folder.parent, executor, tail, listener, asked)
             except KeyboardInterrupt:
                 _stop(run_dir, executor)
                 raise
@@ -94,7 +94,12 @@ def count_states(sweep: Sweep) -> dict[str, int]:
 
 
 def _wait(
-    run_dir: Path, executor: Executor, tail: Tail, listener: Callable[[Event], None], asked: threading.Event
+    run_dir: Path,
+    sweeps: Path,
+    executor: Executor,
+    tail: Tail,
+    listener: Callable[[Event], None],
+    asked: threading.Event,
 ) -> str:
     """Start the run once no other is at work, unless somebody did (the app's queue may), and watch it to its end.
 
@@ -107,11 +112,11 @@ def _wait(
             raise KeyboardInterrupt
         state = protocol.run_state(run_dir)
         if state == protocol.QUEUED:
-            other = _other_at_work(run_dir)
+            other = other_at_work(run_dir.parent, run_dir.name) or sweep_making_ahead(sweeps)
             if not other:
                 executor.start(run_dir)
             elif other != waits_for:
-                print(f"waiting for run {other} to end: two at once would spoil each other's timings", file=sys.stderr)
+                tell_waiting(other)
             waits_for = other
         executor.poll(run_dir)
         for event in tail.read():
@@ -121,10 +126,14 @@ def _wait(
         time.sleep(POLL_S)
 
 
-def _other_at_work(run_dir: Path) -> str:
-    """Return the name of another run of this results folder that is at work, empty if there is none."""
-    runs_dir = run_dir.parent
-    others = (name for name in protocol.run_folders(runs_dir) if name != run_dir.name)
+def tell_waiting(other: str) -> None:
+    """Say on the terminal what is waited for."""
+    print(f"waiting for {other} to end: two at once would spoil each other's timings", file=sys.stderr, flush=True)
+
+
+def other_at_work(runs_dir: Path, own: str = "") -> str:
+    """Return the name of a run that is at work, another than one's own, empty if there is none."""
+    others = (name for name in protocol.run_folders(runs_dir) if name != own)
     at_work = (protocol.RUNNING, protocol.CANCELLING)
     return next((name for name in others if protocol.run_state(runs_dir / name) in at_work), "")
 

@@ -31,7 +31,7 @@ from dqf.quant.model import quantize_model
 from dqf.quant.qparams import Granularity
 from dqf.quant.work import Method
 from dqf.settings import load_settings
-from dqf.stages._suitable import refuse_unsuitable_source, refuse_unsuitable_student
+from dqf.stages._suitable import refuse_unsuitable_student
 from tests.support.tiny import tiny_config, write_bert, write_tokenizer
 
 NONE = Examples((), None, np.zeros(0, dtype=np.int64))
@@ -149,11 +149,17 @@ def test_layers_whose_parts_stand_in_lists_of_their_own_are_refused():
         refuse_unsuitable_student(model, RunConfig())
 
 
-def test_texts_that_a_models_positions_do_not_reach_are_refused_before_anything_is_trained(settings, tiny_root):
+@pytest.mark.parametrize("short", ["teacher", "student"])
+def test_texts_that_a_models_positions_do_not_reach_are_refused_before_anything_is_trained(
+    settings, tiny_root, monkeypatch, short
+):
+    monkeypatch.setattr("dqf.stages.teacher.train", lambda *_: pytest.fail("the teacher is trained"))
     folder = write_bert(tiny_root / "short")  # 64 positions; of a hub id the same is known of its config
-    config = RunConfig.from_dict(tiny_config(tiny_root, task={"max_length": 65}))
-    with pytest.raises(UserError, match=r"must fit the models: .*short takes 64 tokens, got 65"):
-        refuse_unsuitable_source(str(folder), config, settings)
+    student = {"model": "teacher-layers", "keep_layers": "1"} if short == "teacher" else {"model": str(folder)}
+    models = {"student": student} | ({"teacher": {"model": str(folder)}} if short == "teacher" else {})
+    config = RunConfig.from_dict(tiny_config(tiny_root, task={"max_length": 65}, **models))
+    with pytest.raises(UserError, match=r"`task.max_length` must fit the models: .*short takes 64 tokens, got 65"):
+        make_models(config, settings.results_dir, settings, SilentReporter())
 
 
 def test_what_is_trained_answers_with_the_tasks_classes(load):

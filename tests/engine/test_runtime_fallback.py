@@ -8,7 +8,7 @@ import torch
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import UserError
-from dqf.pipeline import _check_runtimes
+from dqf.pipeline import _check_runtimes, make_models
 from dqf.progress import SilentReporter
 from dqf.runtimes import _select
 from dqf.stages import verify
@@ -57,7 +57,8 @@ def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(conte
         chosen_anew(context, export, tmp_path / "none")
 
 
-def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["starting", "answering"])
+def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, tmp_path, monkeypatch, when):
     """What is chosen is cached: by chance a teacher would be served by a slower runtime ever after."""
     monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "torch-bf16")
     started = []
@@ -65,19 +66,24 @@ def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, t
     class KilledAtFirst(verify.Served):
         def __init__(self, *arguments):
             started.append(1)
-            if len(started) == 1:
+            if when == "starting" and len(started) == 1:
                 raise verify.ServingEnded("the torch-bf16 process was killed")
             super().__init__(*arguments)
+
+        def logits(self, *arguments, **options):
+            if when == "answering" and len(started) == 1:
+                self._process.kill()
+            return super().logits(*arguments, **options)
 
     monkeypatch.setattr(verify, "Served", KilledAtFirst)
     export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
     found = chosen_anew(context, export, tmp_path / "cache")
     assert [(row["runtime"], row["error"]) for row in found["candidates"]] == [("torch-bf16", "")]
     assert "ended" not in found["candidates"][0]
-    assert len(started) >= 2
+    assert len(started) == 2
 
 
-def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work():
+def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work(settings, tiny_env, monkeypatch):
     """Another one would take its place without a word; of a shared one nothing would be timed at all."""
     told = []
 
@@ -85,6 +91,10 @@ def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work():
         def message(self, text):
             told.append(text)
 
+    monkeypatch.setattr("dqf.pipeline.choose_device", lambda device: torch.device("cuda"))
+    tiny = RunConfig.from_dict(tiny_config(tiny_env, measurement={"runtime": "openvino-fp32"}))
+    with pytest.raises(UserError, match="does not serve cuda"):
+        make_models(tiny, settings.results_dir, settings, SilentReporter())
     asked = RunConfig.from_dict({"measurement": {"runtime": "openvino-fp32", "shared_runtime": "openvino-bf16"}})
     _check_runtimes(asked, torch.device("cpu"), Told())
     with pytest.raises(UserError, match=r"`measurement.runtime` openvino-fp32 does not serve cuda: choose auto"):

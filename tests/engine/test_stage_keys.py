@@ -1,5 +1,6 @@
 """What decides the keys of stages: hours of cached work hang on them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,25 @@ def test_whether_long_trainings_are_compiled_decides_teachers_and_students(monke
     assert train_student(made, shared, None).key != student
     monkeypatch.setattr(OneMachine, "training_facts", OneMachine.numerics)
     assert train_student(made, shared, None).key == student
+
+
+def test_how_pairs_are_cut_decides_the_keys_of_tasks_with_pairs():
+    """Before, those of decoders were joined and cut at their end."""
+    single = context()
+    none = Examples((), (), torch.zeros(0).numpy())
+    pairs = replace(single, task=replace(single.task, train=none))
+    assert "pairs" not in single.data_facts()
+    assert pairs.data_facts() == {**single.data_facts(), "pairs": "marked"}
+
+
+def test_one_gpu_is_not_another(monkeypatch):
+    def of(name):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+        return Context.numerics(replace(context(), device=torch.device("cuda:0")))
+
+    assert of("NVIDIA A")["gpu"] == "NVIDIA A"
+    assert of("NVIDIA A") != of("NVIDIA B")
+    assert "gpu" not in Context.numerics(context())
 
 
 def test_the_name_of_an_own_calibration_file_decides_nothing(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_a_sweep_waits_for_another_run_at_work(settings, sweep):
     wait_for(lambda: protocol.run_state(first) == "running", 20)
     code, _, err = finish(sweep("--seed", "1"))
     assert code == 0, err
-    assert f"waiting for run {first.name} to end" in err
+    assert f"waiting for {first.name} to end" in err
     other.communicate(timeout=20)
     assert [line.split()[0] for line in order(settings)] == ["begin", "end"] * 2
 

@@ -20,6 +20,7 @@ from dqf.study.check import check, count_values, differences
 from dqf.study.collect import bits_of, collect
 from dqf.study.command import describe
 from dqf.study.files import read_summary, read_tables, study_folders, write_study, write_summary
+from dqf.study.keep import keep_older
 from tests.support.example_studies import CONFIG, RESAMPLES, make_study, make_sweep
 from tests.support.example_study import ERRORS, MS, finish_run
 
@@ -247,6 +248,17 @@ def test_a_fault_that_was_found_later_is_told_before_a_figure_is_quoted(settings
     assert [(flag["task"], flag["system"], flag["sentence"]) for flag in flags] == [
         ("rte", "teacher", "rte: half of each text was lost.")
     ]
+
+
+def test_a_fault_stays_for_as_long_as_the_tasks_runs_are_the_same(settings, tmp_path):
+    make_study(settings, tmp_path / "mine")
+    new, old = read_tables(tmp_path / "mine"), read_tables(tmp_path / "mine")
+    old.study["tasks"]["rte"]["fault"] = "rte: half of each text was lost."
+    assert keep_older(new, old, ["rte"]).study["tasks"]["rte"]["fault"] == "rte: half of each text was lost."
+    again = read_tables(tmp_path / "mine")
+    for run in again.study["runs"]:
+        run["run_id"] += "-again"
+    assert "fault" not in keep_older(again, old, ["rte"]).study["tasks"]["rte"]
 
 
 def test_lengths_that_had_graphs_of_their_own_are_told(settings, tmp_path):

@@ -86,8 +86,12 @@ def write_tokenizer(artifact: Artifact, folder: Path) -> None:
 
 
 def write_config(artifact: Artifact, folder: Path, changes: Mapping[str, Any]) -> None:
-    """Write `config.json` with some entries changed."""
+    """Write `config.json` with some entries changed, and with the task's own names of classes."""
     config = json.loads((artifact.folder / "config.json").read_text(encoding="utf-8"))
+    labels = (artifact.manifest.get("task") or {}).get("labels") or ()
+    if labels:
+        config["id2label"] = dict(enumerate(labels))
+        config["label2id"] = {label: at for at, label in enumerate(labels)}
     write_json(folder / "config.json", {**config, **changes})
 
 

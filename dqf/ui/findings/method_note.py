@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -135,7 +136,7 @@ def commands(study: Study) -> str:
     folder = fmt.short_path(study.folder)
     launched = study.folder.with_name(f"{study.folder.name}.json").is_file()  # from the app, which keeps its plan there
     plan = study.name if study.reference else f"{folder}.json" if launched else f"{study.name}.toml"
-    return f"python -m dqf study {plan}\npython -m dqf study {folder} --check"
+    return f"python -m dqf study {shlex.quote(plan)}\npython -m dqf study {shlex.quote(folder)} --check"
 
 
 def _joined(names: Any) -> str:
