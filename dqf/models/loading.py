@@ -315,8 +315,6 @@ def _reorder_labels(model: PreTrainedModel, task: Task) -> None:
         head[-1].weight.copy_(head[-1].weight[order])
         if head[-1].bias is not None:
             head[-1].bias.copy_(head[-1].bias[order])
-    model.config.id2label = dict(enumerate(task.labels))
-    model.config.label2id = {label: i for i, label in enumerate(task.labels)}
 
 
 def read_folder_config(folder: Path) -> dict[str, Any]:

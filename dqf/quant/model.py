@@ -93,8 +93,9 @@ def _carry_out(
             blocks = Blocks(model, layer_stack(model)[1], calibration)
         if blocks.repeated:
             work.load_blocks()
-    apart = blocks is not None and not blocks.repeated
-    tuner = BlockTuner(blocks, work.block_steps) if blocks is not None and apart and work.block_steps else None
+    tuner = None
+    if blocks is not None and not blocks.repeated and work.block_steps:
+        tuner = BlockTuner(blocks, work.block_steps)
     for index, names in enumerate(stack):
         with work.block(index):
             if blocks is None:

@@ -179,15 +179,13 @@ def _first_look(
         if not row["error"]:
             row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
         return one
-    except ServingError as error:
+    except BaseException as error:
+        if one is not None:
+            one.close()
+        if not isinstance(error, ServingError):
+            raise
         row |= {"error": str(error), "faithful": False, ENDED: isinstance(error, ServingEnded)}
-        if one is not None:
-            one.close()
         return None
-    except BaseException:
-        if one is not None:
-            one.close()
-        raise
 
 
 def read_verification(output: Output) -> dict[str, Any]:
