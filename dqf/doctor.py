@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from dqf.data import bbc
 from dqf.data.catalog import BBC
 from dqf.environment import hub_is_offline
 from dqf.models.catalog import STARTERS
-from dqf.room import memory_limit
+from dqf.room import memory_available, memory_limit
 from dqf.settings import Settings
 
 HUB = "https://huggingface.co"
@@ -149,7 +147,7 @@ def _hardware(settings: Settings) -> Iterator[Finding]:
         "set `DQF_THREADS` to at most the cores" if too_many else "",
     )
     limit = memory_limit()
-    available = min(psutil.virtual_memory().available, limit)
+    available = memory_available()
     enough = available >= MIN_MEMORY_BYTES
     yield Finding(
         "memory",

@@ -11,18 +11,35 @@ from dqf.config import RunConfig
 from dqf.estimate import Estimate
 from dqf.sections import LORA
 
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
+"""Where a container's limits stand, in version 2 and 1 of Linux's control groups."""
+CGROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 
 
 def memory_limit() -> int:
     """Return the bytes that all processes here may use together: the machine's, or the container's limit."""
     total = int(psutil.virtual_memory().total)
-    for path in CGROUP_LIMITS:
+    return min((total, *(limit for limit, _ in _container())))
+
+
+def memory_available() -> int:
+    """Return the bytes that more processes here may use: free in the machine, and in the container."""
+    available = int(psutil.virtual_memory().available)
+    return max(0, min((available, *(limit - used for limit, used in _container()))))
+
+
+def _container() -> Iterator[tuple[int, int]]:
+    """Yield a container's limit and the bytes used of it, without the file cache that gives way."""
+    for folder, (limit, used) in zip(CGROUPS, CGROUP_FILES, strict=True):
         try:
-            total = min(total, int(path.read_text(encoding="ascii")))
-        except (OSError, ValueError):
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+            cached = int(stat.get("inactive_file", 0))
+            yield (
+                int((folder / limit).read_text(encoding="ascii")),
+                max(0, int((folder / used).read_text(encoding="ascii")) - cached),
+            )
+        except (OSError, ValueError):  # no limit is the word "max"
             continue
-    return total
 
 
 def memory_error(config: RunConfig, estimate_of: Callable[[RunConfig], Estimate], limit: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dqf.ui import components
-from dqf.ui.findings import costs, method_note, peers, verdict_cards
+from dqf.ui.findings import costs, duel, method_note, peers, verdict_cards
 from dqf.ui.findings import examples as study_examples
 from dqf.ui.findings import own as own_studies
 from dqf.ui.findings import sections as finding_sections
@@ -25,7 +25,8 @@ findings_view.headline(part, bits)
 verdict_cards.show(part, bits)
 finding_sections.decomposition(part, bits)
 findings_view.first_table(part)
-findings_view.second_table(part, bits)
+findings_view.second_table(study, part, bits)
+duel.show(study, part, bits)
 finding_sections.pays(study)
 finding_sections.settings(study)
 costs.show(study)

@@ -13,7 +13,6 @@ from dqf.data.tasks import CLASSIFICATION, REGRESSION, Examples, Task
 from dqf.errors import UserError
 from dqf.settings import Settings
 
-# Training sets smaller than these are subsets of GLUE's own: their scores must not be set beside published ones.
 FULL_TRAIN_ROWS = {
     "cola": 8551,
     "sst2": 67349,
@@ -25,6 +24,21 @@ FULL_TRAIN_ROWS = {
     "rte": 2490,
     "wnli": 635,
 }
+"""Smaller training sets are subsets of GLUE's own: what they give is no measurement of what is published."""
+
+
+VALIDATION_ROWS = {
+    "cola": 1043,
+    "sst2": 872,
+    "mrpc": 408,
+    "qqp": 40430,
+    "stsb": 1500,
+    "mnli": 9815,
+    "qnli": 5463,
+    "rte": 277,
+    "wnli": 71,
+}
+"""Of GLUE's own splits: published scores are of those, and say nothing of other rows."""
 
 
 def local_glue_folder(name: str, settings: Settings) -> Path | None:
@@ -37,7 +51,7 @@ def local_glue_folder(name: str, settings: Settings) -> Path | None:
 
 
 def load_glue(name: str, settings: Settings) -> Task:
-    """Return a GLUE task; its reported rows are GLUE's validation split.
+    """Return a GLUE task; its reported rows are its validation split, GLUE's own unless its note says otherwise.
 
     Raises:
         UserError: the data is neither in a data folder nor to be had from the hub, or lacks a column.
@@ -46,9 +60,12 @@ def load_glue(name: str, settings: Settings) -> Task:
     folder = local_glue_folder(name, settings)
     train = _frame(task, folder, "train")
     evaluation = _frame(task, folder, task.validation)
-    note = ""
+    own_rows = len(evaluation) == VALIDATION_ROWS[name]
+    notes = []
     if len(train) < FULL_TRAIN_ROWS[name]:
-        note = f"Reduced training set: {len(train)} of GLUE's {FULL_TRAIN_ROWS[name]} rows."
+        notes.append(f"Reduced training set: {len(train)} of GLUE's {FULL_TRAIN_ROWS[name]} rows.")
+    if not own_rows:
+        notes.append(f"Not GLUE's own validation rows: {len(evaluation)} instead of {VALIDATION_ROWS[name]}.")
     return Task(
         name,
         CLASSIFICATION if task.labels else REGRESSION,
@@ -56,8 +73,9 @@ def load_glue(name: str, settings: Settings) -> Task:
         task.metric,
         _examples(task, train),
         _examples(task, evaluation),
-        note,
+        " ".join(notes),
         _extra(task, folder),
+        task.published if own_rows else None,
     )
 
 

@@ -58,6 +58,7 @@ class Task:
         evaluation: rows whose score is reported; never used for any choice.
         note: what a reader of its figures must know.
         extra: further reported rows by name, scored beside the evaluation rows and no part of the score.
+        published: a known model's score on these very rows, None where there is none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     evaluation: Examples
     note: str = ""
     extra: Mapping[str, Examples] = field(default_factory=dict)
+    published: float | None = None
 
     @property
     def outputs(self) -> int:
@@ -166,7 +168,8 @@ def tuning_task(task: Task, seed: int) -> Task:
     """Return the task with a fifth of its training rows in place of the reported evaluation rows."""
     kept, held = split_rows(task.train.labels, 0.2, task.kind == CLASSIFICATION, seed)
     note = "Tuning split: scored on held-out training rows, not on the reported evaluation rows."
-    return replace(task, train=task.train.take(kept), evaluation=task.train.take(held), note=note, extra={})
+    held_out = task.train.take(held)
+    return replace(task, train=task.train.take(kept), evaluation=held_out, note=note, extra={}, published=None)
 
 
 def check_task(task: Task) -> Task:

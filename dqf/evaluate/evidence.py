@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from dqf.errors import UserError
 from dqf.evaluate.macro import N_RESAMPLES, MacroResamples, TaskResamples, macro_average, resample_task
-from dqf.evaluate.metrics import FURTHER, metric
+from dqf.evaluate.metrics import FURTHER, beats_constant, majority_score, metric
 
 TEACHER, FT, KD, PTQ, DQF = "teacher", "student-ft", "student-kd", "student-ptq", "student-dqf"
 FASTEST, SHARED = "fastest", "shared"
@@ -49,7 +50,7 @@ class Evidence:
         metrics: by task.
         labels: by task, (n,).
         predictions: by task and `system`, (seeds, n).
-        further: by task and metric, scores in what GLUE reports besides the task's own metric.
+        further: by task and metric, scores in what GLUE reports besides the task's own: another metric, or rows.
     """
 
     bits: tuple[str, ...]
@@ -66,6 +67,16 @@ class Evidence:
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks."""
         return tuple(self.scores)
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """Tasks whose teacher does better than one answer to all: of another's there is nothing to keep."""
+        teachers = {task: float(found.scores[TEACHER].mean()) for task, found in self.scores.items()}
+        return tuple(
+            task
+            for task, score in teachers.items()
+            if beats_constant(score, majority_score(self.metrics[task], self.labels[task]))
+        )
 
     def macro(self, tasks: Iterable[str] | None = None, resample_seeds: bool = True) -> MacroResamples:
         """Return the scores averaged over seeds and tasks (all of them by default)."""
@@ -101,7 +112,11 @@ class Evidence:
 
 
 def evidence_of(
-    variants: pd.DataFrame, predictions: pd.DataFrame, latency: pd.DataFrame, n_resamples: int = N_RESAMPLES
+    variants: pd.DataFrame,
+    predictions: pd.DataFrame,
+    latency: pd.DataFrame,
+    n_resamples: int = N_RESAMPLES,
+    extra: Mapping[str, Mapping[str, pd.DataFrame]] = MappingProxyType({}),
 ) -> Evidence:
     """Resample all scores and latencies of a study once.
 
@@ -110,6 +125,7 @@ def evidence_of(
         predictions: one row per prediction.
         latency: one row per timed pass; may be empty.
         n_resamples: how many.
+        extra: by task, predictions on what is scored beside it, by name: MNLI mismatched.
 
     Raises:
         UserError: a task lacks its teacher, or variants were scored on different examples.
@@ -128,6 +144,11 @@ def evidence_of(
             for one in (metrics[name], *FURTHER.get(metrics[name], ()))
         )
         further[name] = dict(zip(FURTHER.get(metrics[name], ()), others, strict=True))
+        for part, rows in extra.get(name, {}).items():
+            own_labels, own, own_seeds = _predictions_of(part, rows)
+            if own_seeds == seeds[name] and own.keys() == predicted[name].keys():
+                found = resample_task(metric(metrics[name]), own_labels, own, n_resamples, _seed_of(part))
+                further[name][f"{part} {metrics[name]}"] = found
     log_ms = {
         str(session): {
             str(task): _resample_times(part, seeds[str(task)], n_resamples, _seed_of(f"{session}{task}"))
@@ -187,14 +208,18 @@ def _predictions_of(task: str, frame: pd.DataFrame) -> tuple[NDArray[Any], dict[
 
 
 def _resample_times(frame: pd.DataFrame, seeds: tuple[int, ...], n_resamples: int, seed: int) -> TaskResamples:
-    """Return log median ms, (seeds,) by system; within a run all systems share the drawn examples."""
+    """Return log median ms, (seeds,) by system; within a run all systems share the drawn examples.
+
+    Of an example that was timed several times, as there are too few, its own median counts.
+    """
     rng = np.random.default_rng(seed)
     scores: dict[str, list[float]] = {}
     resampled: dict[str, list[NDArray[np.float64]]] = {}
     timed = frame[frame["seed"].isin(seeds)]
     n = 0
     for _, run in timed.groupby("seed"):
-        times = run.pivot(index="row", columns=["variant", "bits"], values="ms").dropna()
+        by_row = run.groupby(["row", "variant", "bits"], observed=True)["ms"].median()
+        times = by_row.unstack(["variant", "bits"]).dropna()
         n = max(n, len(times))
         if times.empty:
             continue

@@ -5,14 +5,15 @@ Every verdict is `supported`, `refuted` or `undecided`, per bit-width and in tot
 sessions); the totals of H1 and H3 are one test each, with nothing to correct. Intervals and p-values come
 from a paired bootstrap that draws examples within each task and runs (seeds) within each task; the tasks
 themselves are fixed, so a verdict speaks of these tasks only. A claim about an effect is made if its 95 %
-interval excludes "no effect" and its corrected p-value is below 0.05; everything else is undecided. In
-studies of three tasks or more a claim about scores must also stand (95 % interval) without any one of the
-tasks.
+interval excludes "no effect" and its corrected p-value is below 0.05; everything else is undecided. H1 and
+H3 are about scores: tasks whose teacher does no better than one answer to all do not count for them, and
+where three tasks or more do, a claim must also stand (95 % interval) without any one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,50 @@ def judge(evidence: Evidence) -> dict[str, list[Verdict]]:
     return {"H1": judge_h1(evidence), "H2": judge_h2(evidence), "H3": judge_h3(evidence)}
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What claims about scores stand on.
+
+    Attributes:
+        evidence: of the study.
+        tasks: that count.
+        macro: averages over them.
+        without: averages without each in turn, where there are enough.
+        telling: whether any teacher does better than one answer to all; if none does all tasks stand here, and
+            nothing is claimed.
+    """
+
+    evidence: Evidence
+    tasks: tuple[str, ...]
+    macro: MacroResamples
+    without: Mapping[str, MacroResamples]
+    telling: bool
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> _Ground:
+        """Return that of a study."""
+        tasks = evidence.telling or evidence.tasks
+        return cls(evidence, tasks, evidence.macro(tasks), left_out(evidence, tasks), bool(evidence.telling))
+
+    @property
+    def _not_counted(self) -> list[str]:
+        return [task for task in self.evidence.tasks if task not in self.tasks]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return {"not_counted": self._not_counted}
+
+    @property
+    def in_words(self) -> str:
+        """A sentence on tasks that do not count, with a space before it; empty if all do."""
+        if not self.telling:
+            return " The claim is not made: no task's teacher does better than one answer to all."
+        if not self._not_counted:
+            return ""
+        return f" Not counted, as its teacher does no better than one answer to all: {', '.join(self._not_counted)}."
+
+
 def judge_h1(evidence: Evidence) -> list[Verdict]:
     """Judge H1: much smaller than Student-KD, and closer to the teacher than Student-PTQ.
 
@@ -61,23 +106,22 @@ def judge_h1(evidence: Evidence) -> list[Verdict]:
     compression is not well above or the effect is claimed to be below 0; else undecided. In total: the
     same with the mean effect and the geometric mean compression over all bit-widths.
     """
-    macro = evidence.macro()
-    effects = [estimate_of(partial(_closer, bits=bits), macro) for bits in evidence.bits]
+    ground = _Ground.of(evidence)
+    effects = [estimate_of(partial(_closer, bits=bits), ground.macro) for bits in evidence.bits]
     corrected = holm([one.p_value for one in effects])
     ratios = {bits: geometric_mean(evidence.compression(system(DQF, bits), KD)) for bits in evidence.bits}
-    without = left_out(evidence)
 
     def needed(effect: Estimate, p_holm: float, bits: tuple[str, ...]) -> dict[str, Estimate]:
-        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_closer, s, bits), without)
+        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_closer, s, bits), ground.without)
 
     verdicts = [
-        _h1(evidence, macro, bits, effect, p_holm, ratios[bits], needed(effect, p_holm, (bits,)))
+        _h1(ground, bits, effect, p_holm, ratios[bits], needed(effect, p_holm, (bits,)))
         for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
     ]
     if verdicts:
-        pooled = estimate_of(lambda s: _mean(_closer, s, evidence.bits), macro)
+        pooled = estimate_of(lambda s: _mean(_closer, s, evidence.bits), ground.macro)
         needs = needed(pooled, pooled.p_value, evidence.bits)
-        verdicts.append(_h1(evidence, macro, ALL_BITS, pooled, pooled.p_value, geometric_mean(ratios), needs))
+        verdicts.append(_h1(ground, ALL_BITS, pooled, pooled.p_value, geometric_mean(ratios), needs))
     return verdicts
 
 
@@ -87,8 +131,7 @@ def _mean(effect: Callable[[Mapping[str, Any], str], Any], scores: Mapping[str, 
 
 
 def _h1(
-    evidence: Evidence,
-    macro: MacroResamples,
+    ground: _Ground,
     bits: str,
     effect: Estimate,
     p_holm: float,
@@ -96,21 +139,26 @@ def _h1(
     needs: Mapping[str, Estimate],
 ) -> Verdict:
     smaller = ratio >= WELL_ABOVE
-    claim = 0 if needs else claim_of(effect, p_holm)
+    claim = 0 if needs or not ground.telling else claim_of(effect, p_holm)
     verdict = REFUTED if not smaller or claim < 0 else SUPPORTED if claim > 0 else UNDECIDED
-    details: dict[str, Any] = {"compression_over_student_kd": ratio, "well_above": WELL_ABOVE, **as_details(needs)}
+    details: dict[str, Any] = {
+        "compression_over_student_kd": ratio,
+        "well_above": WELL_ABOVE,
+        **ground.details,
+        **as_details(needs),
+    }
     what = "over all bit-widths, Student-DQF" if bits == ALL_BITS else f"at {bits_name(bits)}, Student-DQF"
     if bits != ALL_BITS:
         names = (system(DQF, bits), system(PTQ, bits))
         details["shortfall_dqf"], details["shortfall_ptq"] = (
-            max(0.0, macro.scores[TEACHER] - macro.scores[name]) for name in names
+            max(0.0, ground.macro.scores[TEACHER] - ground.macro.scores[name]) for name in names
         )
-        details |= _over_seeds(evidence, *names)
+        details |= _over_seeds(ground, *names)
     sentence = (
         f"{verdict.capitalize()}: {what} is {ratio:.1f}x smaller than Student-KD "
         f"({'at least' if smaller else 'less than'} the {WELL_ABOVE:g}x asked for), and its macro score is "
         f"{in_words(effect, 'closer to', 'farther from')} the teacher's than Student-PTQ's, {_p(bits, p_holm)}."
-        f"{needs_in_words(needs)}"
+        f"{needs_in_words(needs)}{ground.in_words}"
     )
     return Verdict(
         "H1", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "score", sentence, details
@@ -132,22 +180,21 @@ def judge_h3(evidence: Evidence) -> list[Verdict]:
     total: the same with the mean effect over all bit-widths. A paired t-test over the (task, seed) pairs
     of shares is shown beside it; pairs with a score of 0 or less before quantization are left out there.
     """
-    macro = evidence.macro()
-    effects = [estimate_of(partial(_share_gain, bits=bits), macro) for bits in evidence.bits]
+    ground = _Ground.of(evidence)
+    effects = [estimate_of(partial(_share_gain, bits=bits), ground.macro) for bits in evidence.bits]
     corrected = holm([one.p_value for one in effects])
-    without = left_out(evidence)
 
     def needed(effect: Estimate, p_holm: float, bits: tuple[str, ...]) -> dict[str, Estimate]:
-        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_share_gain, s, bits), without)
+        return rests_on(claim_of(effect, p_holm), lambda s: _mean(_share_gain, s, bits), ground.without)
 
     verdicts = [
-        _h3(evidence, macro, bits, effect, p_holm, needed(effect, p_holm, (bits,)))
+        _h3(ground, bits, effect, p_holm, needed(effect, p_holm, (bits,)))
         for bits, effect, p_holm in zip(evidence.bits, effects, corrected, strict=True)
     ]
     if verdicts:
-        pooled = estimate_of(lambda s: _mean(_share_gain, s, evidence.bits), macro)
+        pooled = estimate_of(lambda s: _mean(_share_gain, s, evidence.bits), ground.macro)
         needs = needed(pooled, pooled.p_value, evidence.bits)
-        verdicts.append(_h3(evidence, macro, ALL_BITS, pooled, pooled.p_value, needs))
+        verdicts.append(_h3(ground, ALL_BITS, pooled, pooled.p_value, needs))
     return verdicts
 
 
@@ -156,27 +203,20 @@ def _share_gain(scores: Mapping[str, Any], bits: str) -> Any:
     return ratios_of(scores[system(DQF, bits)], scores[KD]) - ratios_of(scores[system(PTQ, bits)], scores[FT])
 
 
-def _h3(
-    evidence: Evidence,
-    macro: MacroResamples,
-    bits: str,
-    effect: Estimate,
-    p_holm: float,
-    needs: Mapping[str, Estimate],
-) -> Verdict:
-    claim = 0 if needs else claim_of(effect, p_holm)
+def _h3(ground: _Ground, bits: str, effect: Estimate, p_holm: float, needs: Mapping[str, Estimate]) -> Verdict:
+    claim = 0 if needs or not ground.telling else claim_of(effect, p_holm)
     verdict = SUPPORTED if claim > 0 else REFUTED if claim < 0 else UNDECIDED
     what = "over all bit-widths" if bits == ALL_BITS else f"at {bits_name(bits)}"
-    details: dict[str, Any] = as_details(needs)
+    details: dict[str, Any] = {**ground.details, **as_details(needs)}
     kept = ""
     if bits != ALL_BITS:
-        shares = estimate_of(lambda s: ratios_of(s[system(DQF, bits)], s[KD]), macro).value
-        shares_ft = estimate_of(lambda s: ratios_of(s[system(PTQ, bits)], s[FT]), macro).value
+        shares = estimate_of(lambda s: ratios_of(s[system(DQF, bits)], s[KD]), ground.macro).value
+        shares_ft = estimate_of(lambda s: ratios_of(s[system(PTQ, bits)], s[FT]), ground.macro).value
         kept = f" ({shares:.1%} against {shares_ft:.1%})"
-        details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(evidence, bits)}
+        details |= {"share_kept_kd": shares, "share_kept_ft": shares_ft, **_over_pairs(ground, bits)}
     sentence = (
         f"{verdict.capitalize()}: {what}, Student-KD keeps {in_words(effect, 'more', 'less')} of its own score after "
-        f"quantization than Student-FT{kept}, {_p(bits, p_holm)}.{needs_in_words(needs)}"
+        f"quantization than Student-FT{kept}, {_p(bits, p_holm)}.{needs_in_words(needs)}{ground.in_words}"
     )
     return Verdict(
         "H3", bits, verdict, effect.value, effect.low, effect.high, effect.p_value, p_holm, "share", sentence, details
@@ -188,10 +228,10 @@ def _p(bits: str, p_holm: float) -> str:
     return f"{'p' if bits == ALL_BITS else 'corrected p'} = {shown_p(p_holm)}"
 
 
-def _over_pairs(evidence: Evidence, bits: str) -> dict[str, Any]:
+def _over_pairs(ground: _Ground, bits: str) -> dict[str, Any]:
     """Return the paired t-test of the shares kept over (task, seed) pairs."""
     distilled, plain = [], []
-    for task in evidence.scores.values():
+    for task in (ground.evidence.scores[name] for name in ground.tasks):
         for after_kd, kd, after_ft, ft in zip(
             *(task.scores[name] for name in (system(DQF, bits), KD, system(PTQ, bits), FT)), strict=True
         ):
@@ -207,13 +247,13 @@ def _over_pairs(evidence: Evidence, bits: str) -> dict[str, Any]:
     }
 
 
-def _over_seeds(evidence: Evidence, one: str, other: str) -> dict[str, Any]:
+def _over_seeds(ground: _Ground, one: str, other: str) -> dict[str, Any]:
     """Return the paper's two-sample t-test over seeds, and the paired one, on the tasks that have several.
 
     Nothing but the number of seeds where there are not two that these tasks share: one seed tests nothing.
     """
-    tasks = [task for task, seeds in evidence.seeds.items() if len(seeds) > 1]
-    first, second = (evidence.seed_scores(name, tasks) for name in (one, other))
+    tasks = [task for task in ground.tasks if len(ground.evidence.seeds[task]) > 1]
+    first, second = (ground.evidence.seed_scores(name, tasks) for name in (one, other))
     if len(first) < 2:
         return {"seeds": max(len(first), 1)}
     return {

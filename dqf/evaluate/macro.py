@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from dqf.evaluate.intervals import MetricFunction, evaluate_resamples, percentile_interval, resample_weights
 
@@ -184,3 +185,24 @@ def bootstrap_p_value(resampled: Array, null: float = 0.0) -> float:
     tolerance = 1e-12
     below, above = int(np.sum(values <= null + tolerance)), int(np.sum(values >= null - tolerance))
     return min(1.0, 2 * (min(below, above) + 1) / (len(values) + 1))
+
+
+def far_p_value(value: float, resampled: Array, null: float = 0.0) -> float:
+    """Return the two-sided p-value of a bootstrap, beyond the smallest that its number of resamples can give.
+
+    Where no resample lies on the other side of `null`, `bootstrap_p_value` is 2 / (n + 1) whatever the effect, which a
+    correction over many tests can leave above any limit. There it is the normal distribution's with the standard
+    deviation of the resamples, if that is smaller.
+
+    Args:
+        value: the statistic on the data.
+        resampled: (n,) on the resamples.
+        null: value the p-value is about.
+
+    Reference: Davison and Hinkley (1997), 5.2.1 (normal approximation with a bootstrap standard error).
+    """
+    values = np.asarray(resampled, np.float64)
+    p_value, spread = bootstrap_p_value(values, null), float(values.std()) if len(values) else 0.0
+    if spread <= 0 or p_value > 2 / (len(values) + 1):
+        return p_value
+    return min(p_value, 2 * float(stats.norm.sf(abs(value - null) / spread)))

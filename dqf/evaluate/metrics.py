@@ -56,6 +56,25 @@ def compute_metric(name: str, labels: Array, predictions: Array) -> float:
     return metric(name)(labels, predictions)
 
 
+def majority_score(metric_name: str, labels: Array) -> float:
+    """Return the best score of a constant prediction on these labels.
+
+    That is the share of the most frequent class for accuracy, F1 of "always positive", and 0 for correlations.
+    """
+    labels = np.asarray(labels)
+    if len(labels) == 0:
+        return 0.0
+    constants = np.unique(labels)
+    if metric_name == "pearson_spearman" or len(constants) > 1000:
+        return 0.0
+    return max(metric(metric_name)(labels, np.full(len(labels), one)) for one in constants)
+
+
+def beats_constant(score: float, majority: float) -> bool:
+    """Tell whether a score is above that of one answer to all, by more than sums in another order differ."""
+    return score > majority + 1e-9
+
+
 def interval_for(
     name: str, labels: Array, predictions: Array, seed: int = 0, n_resamples: int = 2000
 ) -> tuple[float, float, str]:

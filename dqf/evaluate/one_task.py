@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dqf.evaluate.evidence import Evidence
@@ -13,11 +13,11 @@ FEWEST = 3
 """Tasks that a study must have for this question."""
 
 
-def left_out(evidence: Evidence) -> dict[str, MacroResamples]:
-    """Return the macro averages without each task in turn, by that task; nothing for fewer than `FEWEST` tasks."""
-    if len(evidence.tasks) < FEWEST:
+def left_out(evidence: Evidence, tasks: Sequence[str]) -> dict[str, MacroResamples]:
+    """Return the macro averages over tasks without each in turn, by that task; nothing for fewer than `FEWEST`."""
+    if len(tasks) < FEWEST:
         return {}
-    return {task: evidence.macro([one for one in evidence.tasks if one != task]) for task in evidence.tasks}
+    return {task: evidence.macro([one for one in tasks if one != task]) for task in tasks}
 
 
 def rests_on(

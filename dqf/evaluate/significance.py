@@ -172,16 +172,6 @@ def cohens_g(only_first: int, only_second: int) -> float:
     return only_second / total - 0.5 if total else 0.0
 
 
-def odds_ratio(only_first: int, only_second: int) -> float:
-    """Return the matched-pairs odds ratio, examples only the second got right to only the first.
-
-    Half an example is added to both where one of them is 0 (Haldane, Anscombe), so that it is finite.
-    """
-    if only_first == 0 or only_second == 0:
-        return (only_second + 0.5) / (only_first + 0.5)
-    return only_second / only_first
-
-
 def count_flips(labels: Array, predictions: Array, reference: Array) -> Flips:
     """Return how class predictions changed against a reference's.
 

@@ -21,6 +21,7 @@ from dqf.evaluate.macro import (
     TaskResamples,
     bootstrap_p_value,
     estimate_of,
+    far_p_value,
     macro_average,
     resample_task,
 )
@@ -33,7 +34,6 @@ from dqf.evaluate.significance import (
     count_flips,
     holm,
     mcnemar_exact,
-    odds_ratio,
     paired_t_test,
     welch_t_test,
 )
@@ -51,10 +51,10 @@ __all__ = [
     "cohens_g",
     "count_flips",
     "estimate_of",
+    "far_p_value",
     "holm",
     "macro_average",
     "mcnemar_exact",
-    "odds_ratio",
     "paired_bootstrap_difference",
     "paired_bootstrap_ratio",
     "paired_ratio_interval",

@@ -92,7 +92,7 @@ class Supervisor:
         """Stop the thread and give directory and database free; workers go on."""
         atexit.unregister(self.stop)
         self._stop.set()
-        self._wake.set()
+        self.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._thread = None

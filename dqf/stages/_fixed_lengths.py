@@ -15,7 +15,7 @@ from dqf.artifacts import Artifact
 from dqf.data.tasks import REGRESSION
 from dqf.runtimes._lengths import padded_length
 from dqf.runtimes._openvino import MASK
-from dqf.serving.client import Served, ServingError
+from dqf.serving.client import Served, ServingEnded, ServingError
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._turns import turns
@@ -26,7 +26,13 @@ ANY, FIXED = "any_length", "fixed_length"
 
 
 def fit_lengths(
-    context: Context, served: Served, artifact: Artifact, tokens: list[int], reference: NDArray[Any], folder: Path
+    context: Context,
+    served: Served,
+    artifact: Artifact,
+    tokens: list[int],
+    reference: NDArray[Any],
+    folder: Path,
+    last_try: bool = True,
 ) -> list[int]:
     """Choose the lengths, write them to `fixed_lengths.json`, and leave the process with them.
 
@@ -40,12 +46,16 @@ def fit_lengths(
         tokens: of each example.
         reference: logits of the model in memory for the first examples.
         folder: receives the file.
+        last_try: whether a process that ends over it means that there are no graphs; it may be killed by chance.
 
     The file holds `lengths`, and, where a graph was made, `mb_each`, `relative_l2_error`, `any_length_ms_p50` and
     `fixed_length_ms_p50`; if the process failed over it, `error`: then there are none, and the process has ended.
 
     Returns:
         The lengths; none if graphs of fixed length are not possible, not allowed, not faithful or not faster.
+
+    Raises:
+        ServingEnded: the process ended, and this is not the last try.
     """
     found: dict[str, Any] = {"lengths": []}
     fits = artifact.size_bytes <= context.config.measurement.fixed_length_mb * 1_000_000
@@ -55,6 +65,8 @@ def fit_lengths(
             served.fix_lengths(found["lengths"])
         except ServingError as error:
             context.reporter.check_cancelled()  # who cancels may end the process, too: that says nothing of the graphs
+            if isinstance(error, ServingEnded) and not last_try:
+                raise
             found = {"lengths": [], "error": str(error)}
     (folder / FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
     return list(found["lengths"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dqf.artifacts import open_artifact
 from dqf.data.tasks import REGRESSION
@@ -114,6 +115,13 @@ def _serves(context: Context, export: Output, runtime: str, folder: Path) -> boo
     return bool(faithful(reference, logits, context.task.kind == REGRESSION)["faithful"])
 
 
+def _timed_rows(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return which of so many examples are timed; where there are too few, all of them equally often but for one."""
+    if count <= total:
+        return rng.choice(total, count, replace=False)
+    return np.concatenate([rng.permutation(total) for _ in range(-(-count // total))])[:count]
+
+
 def _time(context: Context, variants: Mapping[str, Timed], folder: Path, batches: bool = True) -> dict[str, Any]:
     """Write `latency.parquet`, and `throughput.parquet` where asked for; return metrics.
 
@@ -124,7 +132,7 @@ def _time(context: Context, variants: Mapping[str, Timed], folder: Path, batches
     names = list(variants)
     count = context.config.measurement.latency_samples
     rng = np.random.default_rng(context.config.seed)
-    rows = rng.choice(len(context.task.evaluation), count, replace=count > len(context.task.evaluation))
+    rows = _timed_rows(len(context.task.evaluation), count, rng)
     examples = context.task.evaluation.take(rows)
     write_examples(examples, folder / "examples.json")
     repeats = max(FEWEST_REPEATS, count // SAMPLES_PER_REPEAT) if batches else 0

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dqf.artifacts import open_artifact
+from dqf.artifacts import Artifact, open_artifact
 from dqf.data.tasks import REGRESSION, Examples
-from dqf.serving.client import Served, write_examples
+from dqf.serving.client import Served, ServingEnded, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE
-from dqf.stages.verify import faithful, read_verification
+from dqf.stages.verify import TRIES, faithful, read_verification
 
 VERSION = 4
 PREDICTIONS = "predictions.parquet"
@@ -32,18 +32,30 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
     """
     runtime = read_verification(verification)["chosen"]
 
-    def work(folder: Path) -> dict[str, Any]:
-        artifact = open_artifact(export.folder / ARTIFACT)
-        reference = np.load(export.folder / REFERENCE)
-        with Served(
-            artifact.folder, runtime, context.threads, context.device.type, folder / "serving.log", context.reporter
-        ) as served:
+    def serve_once(
+        folder: Path, artifact: Artifact, reference: NDArray[Any], last_try: bool
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        device, log = context.device.type, folder / "serving.log"
+        with Served(artifact.folder, runtime, context.threads, device, log, context.reporter) as served:
             for name, part in context.task.extra.items():
                 _predict(context, served, part, folder / extra_predictions(name))
             tokens, logits = _predict(context, served, context.task.evaluation, folder / PREDICTIONS)
             stats = served.ask(do="stats")
-            if fit_lengths(context, served, artifact, tokens, reference, folder):
+            if fit_lengths(context, served, artifact, tokens, reference, folder, last_try):
                 stats = served.ask(do="stats")
+        return logits, stats
+
+    def work(folder: Path) -> dict[str, Any]:
+        artifact = open_artifact(export.folder / ARTIFACT)
+        reference = np.load(export.folder / REFERENCE)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                logits, stats = serve_once(folder, artifact, reference, last_try=not tries_left)
+                break
+            except ServingEnded:
+                context.reporter.check_cancelled()  # who cancels may end the process, too
+                if not tries_left:
+                    raise
         checked = faithful(reference, logits[: len(reference)], context.task.kind == REGRESSION)
         return {
             "load_ms": stats["load_ms"],

@@ -15,10 +15,9 @@ import pandas as pd
 
 from dqf import registry
 from dqf.artifacts import WEIGHTS, Artifact, open_artifact
-from dqf.data.catalog import glue_task
 from dqf.environment import describe
-from dqf.evaluate.metrics import FURTHER, compute_metric, interval_for, metric
-from dqf.evaluate.sanity import Flag, check_gain, check_teacher, majority_score
+from dqf.evaluate.metrics import FURTHER, compute_metric, interval_for, majority_score, metric
+from dqf.evaluate.sanity import Flag, check_above_constant, check_gain, check_teacher, check_timings
 from dqf.evaluate.statistics import paired_bootstrap_difference, paired_bootstrap_ratio, paired_ratio_interval
 from dqf.evaluate.throughput import throughput_figures
 from dqf.jobs.protocol import write_json
@@ -98,6 +97,7 @@ def record_result(
             "eval_n": len(context.task.evaluation),
             "data_sha256": context.task_sha256,
             "note": context.task.note,
+            "published": context.task.published,
         },
         "baseline": {
             "model": teacher.model,
@@ -107,7 +107,10 @@ def record_result(
             "hardware": environment.get("gpu", environment["cpu"]),
         },
         "stages": context.cache.records,
-        "sanity": [asdict(flag) for flag in _sanity(context, variants)],
+        "sanity": [
+            asdict(flag)
+            for flag in (*_sanity(context, variants), *check_timings(context.task.name, times["row"].nunique()))
+        ],
         "variants": rows,
     }
     write_json(context.run_dir / "result.json", result)
@@ -115,17 +118,19 @@ def record_result(
 
 
 def _sanity(context: Context, variants: Sequence[Measured]) -> list[Flag]:
-    """Return what is suspicious: a weak teacher, or a variant that beats it by more than noise allows."""
+    """Return what is suspicious: a weak teacher, or a variant that beats it, or is worse than a constant."""
     task, (teacher, *others) = context.task, variants
-    known = glue_task(context.config.task.source.removeprefix("glue:"))
     reference = pd.read_parquet(teacher.evaluation.folder / PREDICTIONS)
     labels, own = reference["label"].to_numpy(), reference["prediction"].to_numpy()
     score, majority = compute_metric(task.metric, labels, own), majority_score(task.metric, labels)
-    flags = check_teacher(task.name, score, majority, known.published if known else None, task.note)
+    flags = check_teacher(task.name, score, majority, task.published, task.note)
     for one in others:
         predictions = pd.read_parquet(one.evaluation.folder / PREDICTIONS)["prediction"].to_numpy()
         gain = paired_bootstrap_difference(metric(task.metric), labels, predictions, own, seed=0)
         flags += check_gain(task.name, one.variant_id, gain, score)
+        low, high, _ = interval_for(task.metric, labels, predictions)
+        reached = (compute_metric(task.metric, labels, predictions), low, high)
+        flags += check_above_constant(task.name, one.variant_id, reached, majority)
     return flags
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from dqf.evaluate.decomposition import decompose
-from dqf.evaluate.evidence import DQF, FP16, TEACHER, Evidence, bits_number, evidence_of, system
+from dqf.evaluate.evidence import DQF, FASTEST, FP16, TEACHER, Evidence, bits_number, evidence_of, system
 from dqf.evaluate.hypotheses import judge
 from dqf.evaluate.macro import N_RESAMPLES
-from dqf.evaluate.sanity import Flag, check_students, check_teacher, majority_score
+from dqf.evaluate.metrics import majority_score
+from dqf.evaluate.sanity import Flag, check_students, check_teacher, check_timings
 from dqf.evaluate.verdicts import ALL_BITS, Verdict
-from dqf.study.collect import Tables
+from dqf.study.collect import Tables, prediction_names
 from dqf.study.figures import Averages, macro_figures, what_distillation_pays
 
 SCHEMA_VERSION = 1
@@ -57,12 +58,15 @@ def analyse(
 
 def _analyse_condition(tables: Tables, condition: str, n_resamples: int) -> dict[str, Any]:
     variants, latency = (frame[frame["condition"] == condition] for frame in (tables.variants, tables.latency))
-    parts = [
-        frame[frame["condition"] == condition].drop(columns="logits").assign(task=task)
-        for task, frame in tables.predictions.items()
-    ]
-    evidence = evidence_of(variants, _concat(parts), latency, n_resamples)
     facts = tables.study["tasks"]
+    parts = {
+        name: frame[frame["condition"] == condition].drop(columns="logits").assign(task=name)
+        for name, frame in tables.predictions.items()
+    }
+    extra = {
+        task: {name: parts[name] for name in prediction_names(facts, [task])[1:] if len(parts[name])} for task in facts
+    }
+    evidence = evidence_of(variants, _concat([parts[task] for task in facts]), latency, n_resamples, extra)
     cache: dict[Any, Averages] = {}
 
     def figures(*names: str) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def _analyse_condition(tables: Tables, condition: str, n_resamples: int) -> dict
         "variants": list(by_system.values()),
         "verdicts": {name: [asdict(one) for one in group] for name, group in verdicts.items()},
         "distillation_pays": what_distillation_pays(evidence),
-        "sanity": [asdict(flag) for flag in _sanity(evidence, facts)],
+        "sanity": [asdict(flag) for flag in _sanity(evidence, facts, _timed(latency))],
         "notes": _notes(tables.study, evidence, variants),
     }
 
@@ -139,7 +143,14 @@ def _baseline(study: Mapping[str, Any], variants: pd.DataFrame) -> dict[str, Any
     }
 
 
-def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
+def _timed(latency: pd.DataFrame) -> dict[str, int]:
+    """Return by task on how many different examples a run's latencies stand, of the run with the fewest."""
+    counts = latency[latency["session"] == FASTEST].groupby(["task", "seed"], observed=True)["row"].nunique()
+    return {str(task): int(few) for task, few in counts.groupby("task").min().items()}
+
+
+def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]], timed: Mapping[str, int]) -> list[Flag]:
+    """Return what is suspicious; `timed` counts the different examples that were timed by task."""
     flags = []
     for task in evidence.tasks:
         known = facts.get(task, {})
@@ -148,6 +159,7 @@ def _sanity(evidence: Evidence, facts: Mapping[str, Mapping[str, Any]]) -> list[
         flags += check_teacher(task, score, majority, known.get("published"), str(known.get("note") or ""))
         if known.get("fault"):  # written into `study.json` by hand when it was found; stays until the task is run again
             flags.append(Flag("known-fault", task, TEACHER, score, score, str(known["fault"])))
+        flags += check_timings(task, timed.get(task, 0))
     return flags + check_students(evidence)
 
 

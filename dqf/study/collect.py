@@ -14,6 +14,7 @@ from dqf.data.catalog import PUBLISHED_MODEL, PUBLISHED_SOURCE, glue_task, short
 from dqf.errors import UserError
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER
 from dqf.jobs import protocol
+from dqf.study.recipe import used_settings
 from dqf.sweeps.directory import Sweep
 from dqf.sweeps.plan import label_of
 
@@ -50,7 +51,7 @@ class Tables:
     Attributes:
         study: content of `study.json`.
         variants, latency: the tables of these names.
-        predictions: by task.
+        predictions: by task, and by what is scored beside one (`mnli-mismatched`).
     """
 
     study: dict[str, Any]
@@ -114,6 +115,7 @@ def collect(sweep: Sweep, name: str, title: str, description: str) -> Tables:
         "title": title,
         "description": description,
         "plan": sweep.plan.to_dict(),
+        "settings": used_settings(run.result["config"] for run in finished),
         "conditions": [{"condition": label, "settings": varied} for label, varied in conditions.items()],
         "runs": [{"run_id": run.run_dir.name, **run.key} for run in finished],
         "unfinished": unfinished,
@@ -144,12 +146,19 @@ def _tasks(runs: Iterable[FinishedRun]) -> dict[str, dict[str, Any]]:
         known = glue_task(source.removeprefix("glue:")) if source.startswith("glue:") else None
         tasks[run.task] = {
             "source": source if known or source.startswith("starter:") else "own file",
-            **{name: task[name] for name in ("kind", "metric", "train_n", "eval_n", "data_sha256", "note")},
-            "published": known.published if known else None,
-            "published_model": PUBLISHED_MODEL if known else None,
-            "published_source": PUBLISHED_SOURCE if known else None,
+            **{name: task[name] for name in ("kind", "labels", "metric", "train_n", "eval_n", "data_sha256", "note")},
+            "published": (published := task.get("published", known.published if known else None)),
+            "published_model": PUBLISHED_MODEL if published is not None else None,
+            "published_source": PUBLISHED_SOURCE if published is not None else None,
+            "extra": list(_extra(run.result["variants"][0])),
         }
     return tasks
+
+
+def _extra(variant: Mapping[str, Any]) -> dict[str, str]:
+    """Return the predictions' files of what is scored beside the task, by name: MNLI mismatched."""
+    scores: Mapping[str, Any] = variant.get("tasks") or {}
+    return {name: str(one["predictions"]) for name, one in scores.items() if one.get("extra")}
 
 
 def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
@@ -207,12 +216,12 @@ def _latency(run: FinishedRun) -> list[pd.DataFrame]:
             variant = by_id[variant_id]
             key = {**run.key, "variant": variant["variant"], "bits": bits_of(variant), "session": session}
             ms = times[variant_id].to_numpy(np.float32)
-            parts.append(pd.DataFrame({**key, "row": np.arange(len(times), dtype=np.int32), "ms": ms}))
+            parts.append(pd.DataFrame({**key, "row": times["row"].to_numpy(np.int32), "ms": ms}))
     return parts
 
 
 def _predictions(runs: Iterable[FinishedRun]) -> dict[str, pd.DataFrame]:
-    """Return predictions by task; of the teacher once per condition, as it is the same in all its runs.
+    """Return predictions by task, and by what is scored beside one; of the teacher once per condition, being the same.
 
     Raises:
         UserError: the runs of a condition had different teachers.
@@ -221,21 +230,36 @@ def _predictions(runs: Iterable[FinishedRun]) -> dict[str, pd.DataFrame]:
     teachers: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
     for run in runs:
         for variant in run.result["variants"]:
-            frame = pd.read_parquet(run.run_dir / variant["predictions"])
-            if variant["variant"] == TEACHER:
-                place = (run.condition, run.task)
-                if place in teachers:
-                    if not np.array_equal(teachers[place], frame["prediction"]):
-                        raise UserError(
-                            f"all seeds of a study share their teacher: those of {run.task} predict differently; "
-                            "leave `teacher.seed` alone, or sweep it as a condition of its own."
-                        )
-                    continue
-                teachers[place] = frame["prediction"].to_numpy()
-            key = {**run.key, "variant": variant["variant"], "bits": bits_of(variant)}
-            parts.setdefault(run.task, []).append(_compact(frame).assign(**key))
+            for name, file in {run.task: variant["predictions"], **_extra(variant)}.items():
+                frame = pd.read_parquet(run.run_dir / file)
+                if variant["variant"] == TEACHER:
+                    place = (run.condition, name)
+                    if place in teachers:
+                        _require_same(name, teachers[place], frame["prediction"])
+                        continue
+                    teachers[place] = frame["prediction"].to_numpy()
+                key = {**run.key, "task": name, "variant": variant["variant"], "bits": bits_of(variant)}
+                parts.setdefault(name, []).append(_compact(frame).assign(**key))
     columns = ["condition", "task", "seed", "variant", "bits", "idx", "label", "prediction", "logits"]
     return {task: pd.concat(frames, ignore_index=True)[columns] for task, frames in parts.items()}
+
+
+def _require_same(task: str, first: Any, other: Any) -> None:
+    if not np.array_equal(first, other):
+        raise UserError(
+            f"all seeds of a study share their teacher: those of {task} predict differently; "
+            "leave `teacher.seed` alone, or sweep it as a condition of its own."
+        )
+
+
+def prediction_names(facts: Mapping[str, Mapping[str, Any]], tasks: Iterable[str]) -> list[str]:
+    """Return the names that the predictions of tasks have: their own, and those of what is scored beside them.
+
+    Args:
+        facts: `tasks` of `study.json`; of earlier versions, nothing was kept of what is scored beside.
+        tasks: names.
+    """
+    return [name for task in tasks for name in (task, *facts[task].get("extra", ()))]
 
 
 def _compact(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
-from dqf.evaluate.intervals import ratios_of
+from dqf.evaluate.intervals import ratios_of, wilson_interval
 from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, macro_average
-from dqf.evaluate.metrics import metric
-from dqf.evaluate.sanity import majority_score
+from dqf.evaluate.metrics import majority_score, metric
 from dqf.evaluate.significance import cohens_g, count_flips, mcnemar_exact
 
 WNLI = "wnli"
+WILSON, BOOTSTRAP = "wilson", "bootstrap"
 
 
 class Averages:
@@ -90,12 +90,22 @@ def task_row(
         "task": task,
         "metric": metric_name,
         **figures_of(averages, names, variants),
+        **_score_interval(evidence, task, names),
         "seed_scores": [float(np.mean(one)) for one in zip(*_by_seed(evidence, task, names), strict=True)],
         "majority": majority_score(metric_name, evidence.labels[task]),
         "published": facts.get("published"),
         "further": [_further(name, found, names) for name, found in evidence.further[task].items()],
         **_changes(evidence, task, names),
     }
+
+
+def _score_interval(evidence: Evidence, task: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the interval of a score on one task and how it was found: Wilson's for the accuracy of one model."""
+    found = evidence.predictions[task][names[0]]
+    if len(names) == len(found) == 1 and metric(evidence.metrics[task]).name == "accuracy":
+        low, high = wilson_interval(int(np.sum(found[0] == evidence.labels[task])), found.shape[1])
+        return {"score_ci95_low": low, "score_ci95_high": high, "score_ci_method": WILSON}
+    return {"score_ci_method": BOOTSTRAP}
 
 
 def _further(name: str, found: TaskResamples, names: Sequence[str]) -> dict[str, Any]:

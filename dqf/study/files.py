@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from dqf.errors import UserError
 from dqf.jobs.protocol import read_json, write_json
 from dqf.settings import Settings
-from dqf.study.collect import Tables
+from dqf.study.collect import Tables, prediction_names
 
 SUMMARY, STUDY = "summary.json", "study.json"
 VARIANTS, LATENCY, PREDICTIONS = "variants.parquet", "latency.parquet", "predictions"
@@ -73,8 +73,9 @@ def read_tables(folder: Path) -> Tables:
         raise UserError(f"a study's folder must hold a readable {STUDY}: {folder} does not; {_AGAIN}.")
     try:
         variants, latency = pd.read_parquet(folder / VARIANTS), pd.read_parquet(folder / LATENCY)
-        predictions = {task: pd.read_parquet(folder / PREDICTIONS / f"{task}.parquet") for task in study["tasks"]}
-    except (OSError, ValueError, KeyError) as error:
+        names = prediction_names(study["tasks"], study["tasks"])
+        predictions = {name: pd.read_parquet(folder / PREDICTIONS / f"{name}.parquet") for name in names}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"a study's folder must hold its tables: {folder} does not ({error}); {_AGAIN}.") from None
     return Tables(study, variants, latency, predictions)
 

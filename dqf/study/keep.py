@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from dqf.data.catalog import short_name
-from dqf.study.collect import TASK, Tables
+from dqf.study.collect import TASK, Tables, prediction_names
 from dqf.study.files import plain
+from dqf.study.recipe import joined
 
 
 def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
@@ -49,6 +50,7 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
             *(new.study["environments"] if newer else ()),
             *(one for one in old.study["environments"] if not newer or one not in new.study["environments"]),
         ],
+        "settings": joined(new.study["settings"] if newer else {}, old.study.get("settings", {})),
         "kept": {task: old.study.get("kept", {}).get(task, origin) for task in kept},
     }
     return Tables(
@@ -56,8 +58,8 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
         _joined(new.variants, old.variants, kept),
         _joined(new.latency, old.latency, kept),
         {
-            **{task: new.predictions[task] for task in newer},
-            **{task: old.predictions[task] for task in kept},
+            **{name: new.predictions[name] for name in prediction_names(new.study["tasks"], newer)},
+            **{name: old.predictions[name] for name in prediction_names(old.study["tasks"], kept)},
         },
     )
 

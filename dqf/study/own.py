@@ -29,6 +29,8 @@ from dqf.sweeps.directory import Sweep, open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import expand
 
 MOST_SEEDS = 10
+SHARED, SHARED_ON_CUDA = "openvino-fp32", "torch-fp32"
+"""Runtimes that load every file, each the faster one on its device."""
 ROOT = Path(__file__).resolve().parents[2]
 _analyses: dict[Path, subprocess.Popen[bytes]] = {}
 _lock = threading.Lock()
@@ -74,7 +76,7 @@ def glue_plan(config: RunConfig, seeds: int) -> dict[str, Any]:
     """Return the content of a plan file: a config on each of GLUE's nine tasks, with one or several seeds.
 
     Args:
-        config: valid; the source of its task is replaced, the rest of it stays.
+        config: valid; the source of its task is replaced and a shared runtime is named, the rest of it stays.
         seeds: how many, from the config's own on; the teacher of a task is the same for all.
 
     Raises:
@@ -84,6 +86,8 @@ def glue_plan(config: RunConfig, seeds: int) -> dict[str, Any]:
         raise UserError(f"a study takes 1 to {MOST_SEEDS} seeds: got {seeds}.")
     data = config.to_dict()
     data["preset"] = ""
+    if config.measurement.shared_runtime == "none":  # H2 asks for the latency in one runtime, too
+        data["measurement"]["shared_runtime"] = SHARED_ON_CUDA if config.device == "cuda" else SHARED
     data["task"]["source"] = [f"glue:{task.name}" for task in GLUE_TASKS]
     if seeds > 1:
         data["seed"] = [config.seed + at for at in range(seeds)]

@@ -15,6 +15,7 @@ from types import FrameType
 from dqf.jobs import protocol
 from dqf.jobs.executor import Executor
 from dqf.jobs.protocol import Event
+from dqf.settings import Settings
 from dqf.sweeps.directory import Entry, Sweep, sweep_making_ahead
 
 POLL_S = 0.25
@@ -136,6 +137,16 @@ def other_at_work(runs_dir: Path, own: str = "") -> str:
     others = (name for name in protocol.run_folders(runs_dir) if name != own)
     at_work = (protocol.RUNNING, protocol.CANCELLING)
     return next((name for name in others if protocol.run_state(runs_dir / name) in at_work), "")
+
+
+def reason_to_wait(settings: Settings, run_id: str) -> str:
+    """Return in a sentence why a queued run has not begun, empty if nothing keeps it from doing so at any moment."""
+    why = "two at once would spoil each other's timings"
+    if other := other_at_work(settings.runs_dir, run_id):
+        return f"It waits for {other} to end: {why}."
+    if sweep := sweep_making_ahead(settings.results_dir / "sweeps"):
+        return f"It waits until the models of the sweep {sweep} are made: {why}."
+    return ""
 
 
 def _stop(run_dir: Path, executor: Executor) -> None:

@@ -13,7 +13,7 @@ from dqf.data.load import load_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
 from dqf.ui.compare import flips
-from dqf.ui.findings import costs, peers
+from dqf.ui.findings import costs, duel, peers
 from dqf.ui.findings import examples as study_examples
 from dqf.ui.findings.studies import load
 from tests.app.conftest import ROOT, everything
@@ -175,14 +175,63 @@ def test_examples_that_flipped_in_a_study_are_counted_and_shown(open_page, fille
     assert "The texts cannot be shown on this machine" in everything(app)
 
 
+def test_the_task_table_is_of_the_variant_that_is_chosen(open_page, filled_studies):
+    app = open_page("findings")
+    summary = json.loads((filled_studies / "reference" / "summary.json").read_text())
+    choice = next(box for box in app.selectbox if box.label == "Variant")
+    assert choice.value == "student-dqf@4"
+    choice.select("student-ft").run()
+    assert not app.exception
+    rows = next(one for one in summary["variants"] if one["system"] == "student-ft")["tasks"]
+    assert table_with(app, "Majority")["Score"].tolist() == [pytest.approx(100 * row["score"]) for row in rows]
+
+
+def test_two_variants_are_compared_on_every_task(open_page, filled_studies, settings):
+    app = open_page("findings", {"study_duel_reference": True})
+    assert not app.exception
+    part = json.loads((filled_studies / "reference" / "summary.json").read_text())
+    pays = next(one for one in part["distillation_pays"] if one["bits"] == "4")
+    rows = table_with(app, "Difference (pp)").set_index("Task")
+    assert list(rows.index) == [*part["tasks"], "average"]
+    assert rows.loc["average", "Difference (pp)"] == pytest.approx(100 * pays["difference"])
+    assert rows["Difference (pp)"][:-1].mean() == pytest.approx(100 * pays["difference"])
+    assert "On average Student-DQF, 4-bit is" in everything(app)
+    app.selectbox(key="duel_First_reference__4").select("student-dqf@4").run()
+    assert "Choose two different variants." in everything(app)
+    study = load(filled_studies / "reference", settings)
+    against_teacher = duel.compare(study, part, "teacher", "student-dqf@4").set_index("task")
+    kept = {row["task"]: row for row in part["bits"]["4"]["tasks"]}
+    for task, row in kept.items():
+        assert against_teacher.loc[task, "difference"] == pytest.approx(row["difference"])
+        assert against_teacher.loc[task, "low"] == pytest.approx(row["difference_ci95_low"], abs=0.02)
+    (filled_studies / "reference" / "predictions" / "rte.parquet").unlink()
+    with pytest.raises(UserError, match=r"rte.parquet of reference cannot be read"):
+        duel.compare(study, part, "teacher", "student-kd")
+
+
+def test_the_method_note_tells_what_the_runs_recorded(open_page, filled_studies):
+    """Not what a default is now."""
+    text = everything(open_page("findings", study="heat"))
+    assert "temperature 1, 2, 4 or 8" in text
+    assert "Where values differ between runs, the plan below says which run had which." in text
+    path = filled_studies / "reference" / "study.json"
+    facts = json.loads(path.read_text())
+    facts["settings"]["quantization.scale_bits"] = [16]
+    path.write_text(json.dumps(facts))
+    assert "scales of 16 bits" in everything(open_page("findings"))
+    del facts["settings"]
+    path.write_text(json.dumps(facts))
+    assert "Quantizer:" not in everything(open_page("findings"))
+
+
 def test_texts_of_a_study_are_found_by_its_plan_and_only_if_they_are_its_own(settings, studies, tmp_path, monkeypatch):
     study = load(studies / "reference", settings)
-    config = study_examples.config_of(study, "glue:rte")
+    config = study_examples.config_of(study, "rte")
     assert config["task"]["source"] == "glue:rte"
-    with pytest.raises(UserError, match=r"has no run of glue:cola"):
-        study_examples.config_of(study, "glue:cola")
+    with pytest.raises(UserError, match=r"has no run of cola"):
+        study_examples.config_of(study, "cola")
     with pytest.raises(UserError, match="cannot be read"):
-        study_examples.config_of(replace(study, facts={"plan": 3}), "glue:rte")
+        study_examples.config_of(replace(study, facts={"plan": 3}), "rte")
     folder = tmp_path / "data" / "glue" / "rte"
     folder.mkdir(parents=True)
     rows = pd.DataFrame({"sentence1": [f"a {i}" for i in range(60)], "sentence2": "b", "label": [0, 1] * 30})

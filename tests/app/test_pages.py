@@ -172,6 +172,11 @@ def test_runs_says_when_the_address_names_no_run(open_page, filled):
     assert "names a run that does not exist" in text
 
 
+def test_a_queued_run_says_what_it_waits_for(open_page, filled):
+    """Else nobody sees why it does not begin while no run works."""
+    assert f"It waits for {filled['running'].name} to end" in everything(open_page("runs", run=filled["queued"].name))
+
+
 @pytest.mark.parametrize(
     ("which", "cancel", "resume", "retry"),
     [

@@ -11,9 +11,11 @@ from dqf.errors import UserError
 from dqf.pipeline import _check_runtimes, make_models
 from dqf.progress import SilentReporter
 from dqf.runtimes import _select
-from dqf.stages import verify
+from dqf.stages import evaluate, verify
 from dqf.stages._cache import StageCache
 from dqf.stages._context import Context
+from dqf.stages._fixed_lengths import read_fixed_lengths
+from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import export_artifact
 from dqf.stages.teacher import make_teacher
 from dqf.stages.verify import choose_runtime, read_verification
@@ -81,6 +83,35 @@ def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, t
     assert [(row["runtime"], row["error"]) for row in found["candidates"]] == [("torch-bf16", "")]
     assert "ended" not in found["candidates"][0]
     assert len(started) == 2
+
+
+def test_a_process_that_was_killed_once_while_fitting_lengths_does_not_leave_the_model_without_them(
+    context, tmp_path, monkeypatch
+):
+    """None would be cached, and the model timed without them ever after."""
+    monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "openvino-fp32")
+    config = RunConfig.from_dict({**context.config.to_dict(), "measurement": {"runtime": "openvino-fp32"}})
+    context = dataclasses.replace(context, config=config)
+    export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
+    started = []
+
+    class KilledAtFirst(evaluate.Served):
+        def __init__(self, *arguments):
+            started.append(1)
+            super().__init__(*arguments)
+
+        def fix_lengths(self, lengths):
+            if len(started) == 1:
+                self._process.kill()
+                self._process.wait()
+            super().fix_lengths(lengths)
+
+    verification = choose_runtime(context, export, "verify:teacher")
+    monkeypatch.setattr(evaluate, "Served", KilledAtFirst)
+    found = read_fixed_lengths(evaluate_artifact(context, export, verification, "evaluate:teacher"))
+    assert len(started) == 2
+    assert "mb_each" in found
+    assert "error" not in found
 
 
 def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work(settings, tiny_env, monkeypatch):

@@ -85,6 +85,23 @@ def test_other_metrics_get_the_paired_bootstrap():
     assert row["verdict"] == "first"
 
 
+def test_a_plain_difference_is_shown_among_many_pairs_too():
+    """2 000 resamples give no p-value below 0.001, and a run of four bit-widths has 55 pairs."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 1000)
+    alike = [np.where(rng.random(1000) < 0.95, labels, 1 - labels) for _ in range(10)]
+    group = [
+        scored(f"r/{at}", labels, one, task="cola", metric="matthews_corrcoef")
+        for at, one in enumerate([*alike, rng.integers(0, 2, 1000)])
+    ]
+    resampled = dict.fromkeys([one.key for one in group], comparisons.resample(group))
+    table = comparisons.compare_pairs(comparisons.pairs([group]), resampled)
+    assert len(table) == 55
+    with_guesses = table["second"] == "r/10"
+    assert (table["verdict"] == "first")[with_guesses].all()
+    assert (table["verdict"] == "")[~with_guesses].all()
+
+
 def test_changes_are_told_apart_and_the_firmest_come_first():
     labels = np.array([0, 1, 2, 0, 1])
     first = scored("a", labels, [0, 0, 0, 0, 1], confidence=[0.6, 0.9, 0.9, 0.9, 0.9])
@@ -112,3 +129,4 @@ def test_texts_stand_beside_their_own_example():
     assert dict(zip(told["idx"], told["text"], strict=True)) == {0: "zero", 2: "two"}
     assert flips.named(pd.Series([0, 1, 9]), ["no", "yes"]).tolist() == ["no", "yes", "9"]
     assert flips.named(pd.Series([0.123]), []).tolist() == ["0.12"]
+    assert flips.named(pd.Series([3], dtype="int8"), []).tolist() == ["3"], "a class whose name is not known"

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from dqf.config import RunConfig
+from dqf.data import glue
 from dqf.data.encode import Encoded, Encoder, length_buckets, mark_pairs, shuffled_buckets
 from dqf.data.load import load_task
 from dqf.data.table import columns, load_table, read_table
@@ -284,6 +285,16 @@ def test_glue_from_a_folder_in_hub_layout(tmp_path, settings, name, columns, lab
     assert task.outputs == (1 if name == "stsb" else len(labels))
     assert len(task.evaluation) == 60
     assert "Reduced training set" in task.note
+    assert "Not GLUE's own validation rows: 60 instead of" in task.note
+    assert task.published is None, "published scores are of GLUE's own rows"
+
+
+def test_glues_own_validation_rows_have_a_published_score(tmp_path, settings, monkeypatch):
+    write_glue(tmp_path, "rte", ["sentence1", "sentence2"], [0, 1], ["train", "validation"])
+    monkeypatch.setitem(glue.VALIDATION_ROWS, "rte", 60)
+    task = load_task(RunConfig.from_dict({"task": {"source": "glue:rte", "eval_rows": 30}}), settings)
+    assert task.published == 0.657
+    assert "validation" not in task.note
 
 
 def test_mnli_mismatched_is_an_extra_part_that_changes_no_key(tmp_path, settings):

@@ -1,6 +1,6 @@
 import pytest
 
-from dqf import doctor
+from dqf import doctor, room
 from dqf.settings import load_settings
 
 TEXT = """
@@ -73,3 +73,19 @@ def test_one_thread_with_amx_is_named(monkeypatch, threads, status):
 
     assert finding.status == status
     assert ("DQF_THREADS" in finding.fix) is (status == "warn")
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_free_memory_is_the_containers(tmp_path, monkeypatch, version):
+    """The host may have plenty that this container may not use."""
+    limit, used = room.CGROUP_FILES[2 - version]
+    (tmp_path / limit).write_text("4000000000\n")
+    (tmp_path / used).write_text("3500000000\n")
+    (tmp_path / "memory.stat").write_text("anon 3000000000\ninactive_file 1000000000\n")
+    folders = [tmp_path / "none", tmp_path / "none"]
+    folders[2 - version] = tmp_path
+    monkeypatch.setattr(room, "CGROUPS", folders)
+    (memory,) = [found for found in doctor._hardware(load_settings(tmp_path)) if found.name == "memory"]
+    assert (memory.status, memory.detail) == ("warn", "1.5 of 4.0 GB free")
+    (tmp_path / limit).write_text("max\n")
+    assert room.memory_limit() > 4e9

@@ -153,7 +153,7 @@ def test_missing_figures_are_dashes_not_errors(part):
     assert set(tables.table_1(bare)["× faster"][:-2]) == {"–"}
     assert tables.task_table(bare, "student-dqf@4")["Published"].isna().all()
     finding_charts.by_bits(bare)
-    finding_charts.retention_by_task(tables.tasks_of(bare, "student-dqf@4"), "x")
+    finding_charts.retention_by_task(tables.tasks_of(bare, "student-dqf@4"), "x", "student-dqf")
 
 
 def _without(name):

@@ -45,14 +45,14 @@ class FakeServed:
         return REFERENCE[rows] + np.float32(self._error)
 
 
-def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask"), reporter=None):
+def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask"), **options):
     context = SimpleNamespace(
         config=SimpleNamespace(measurement=SimpleNamespace(fixed_length_mb=allowed_mb)),
         task=SimpleNamespace(kind=CLASSIFICATION),
-        reporter=reporter or SilentReporter(),
+        reporter=options.pop("reporter", None) or SilentReporter(),
     )
     artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs), "max_length": LONGEST})
-    lengths = fit_lengths(context, served, artifact, TOKENS, REFERENCE, tmp_path)
+    lengths = fit_lengths(context, served, artifact, TOKENS, REFERENCE, tmp_path, **options)
     found = json.loads((tmp_path / _fixed_lengths.FILE).read_text())
     assert found["lengths"] == lengths
     return found
@@ -122,6 +122,10 @@ def test_a_process_that_fails_over_it_costs_the_graphs_alone(tmp_path):
             raise ServingEnded("the openvino-fp32 process was killed")
 
     assert fit(Failing(), tmp_path, 256) == {"lengths": [], "error": "the openvino-fp32 process was killed"}
+    (tmp_path / _fixed_lengths.FILE).unlink()
+    with pytest.raises(ServingEnded):
+        fit(Failing(), tmp_path, 256, last_try=False)
+    assert not (tmp_path / _fixed_lengths.FILE).exists()
 
 
 def test_memory_that_was_free_before_does_not_make_graphs_look_small(tmp_path):

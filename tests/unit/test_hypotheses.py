@@ -13,7 +13,8 @@ from dqf.errors import UserError
 from dqf.evaluate.decomposition import PARTS, decompose
 from dqf.evaluate.evidence import evidence_of, system
 from dqf.evaluate.hypotheses import judge, judge_h1, judge_h2, judge_h3
-from dqf.evaluate.sanity import check_students, check_teacher, majority_score
+from dqf.evaluate.metrics import majority_score
+from dqf.evaluate.sanity import check_students, check_teacher
 from tests.support.example_study import MS, SHARES, SIZES, study_frames
 
 N = 500
@@ -84,6 +85,40 @@ def test_a_claim_that_rests_on_one_task_is_not_made():
     everywhere = evidence_of(*study_frames(tasks=("a", "b", "c", "d")), n_resamples=N)
     assert judge_h1(everywhere)[0].verdict == "supported"
     assert judge_h1(everywhere)[0].details["rests_on"] == {}
+
+
+def test_a_task_whose_teacher_gives_one_answer_does_not_count_for_claims_about_scores():
+    """There a student that is no better than chance makes any other look good, and there is nothing to keep."""
+    frames = study_frames(tasks=("a", "b", "mute"), shares=shares(kd=0.85, ptq=0.82, dqf=0.82))
+    predictions = frames[1]
+    mute = predictions["task"] == "mute"
+    copies = mute & predictions["variant"].isin(["teacher", "student-kd", "student-dqf"])
+    worse = mute & ~copies
+    majority = predictions[mute]["label"].mode()[0]
+    predictions.loc[copies, "prediction"] = majority
+    predictions.loc[worse, "prediction"] = np.where(np.arange(worse.sum()) % 4, 1 - predictions[worse]["label"], 0)
+    found = evidence_of(*frames, n_resamples=N)
+    assert found.telling == ("a", "b")
+    h1, h3 = judge_h1(found), judge_h3(found)
+    assert (h1[0].verdict, h3[0].verdict) == ("undecided", "undecided")
+    for one in (*h1, *h3):
+        assert one.details["not_counted"] == ["mute"]
+        assert "Not counted, as its teacher does no better than one answer to all: mute." in one.sentence
+    alone = judge_h1(evidence(shares=shares(kd=0.85, ptq=0.82, dqf=0.82)))[0]
+    assert h1[0].effect == pytest.approx(alone.effect, abs=0.03)
+    kinds = {(flag.kind, flag.task) for flag in check_students(found)}
+    assert ("below-constant", "mute") in kinds
+    assert {task for _, task in kinds} == {"mute"}
+
+
+def test_without_any_telling_teacher_nothing_is_claimed():
+    frames = study_frames(shares=shares(ptq=0.3, dqf=0.8))
+    frames[1].loc[frames[1]["variant"] == "teacher", "prediction"] = 0
+    found = evidence_of(*frames, n_resamples=N)
+    assert found.telling == ()
+    for one in (*judge_h1(found), *judge_h3(found)):
+        assert one.verdict == "undecided"
+        assert "no task's teacher does better than one answer to all" in one.sentence
 
 
 def test_h1_needs_compression_too():

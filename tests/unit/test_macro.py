@@ -9,6 +9,7 @@ from dqf.evaluate.statistics import (
     bootstrap_interval,
     bootstrap_p_value,
     estimate_of,
+    far_p_value,
     macro_average,
     paired_bootstrap_difference,
     paired_bootstrap_ratio,
@@ -148,3 +149,15 @@ def test_mismatched_inputs_are_refused():
     other = resample_task(accuracy, [0, 1], {"a": [0, 1]}, 20)
     with pytest.raises(ValueError, match="same number of resamples"):
         macro_average([one, other])
+
+
+def test_far_p_values_go_on_where_resamples_end():
+    rng = np.random.default_rng(0)
+    near, far = rng.normal(2.0, 1.0, 999), rng.normal(8.0, 1.0, 999)
+    assert far_p_value(2.0, near) == bootstrap_p_value(near)
+    assert bootstrap_p_value(far) == pytest.approx(2 / 1000)
+    assert far_p_value(8.0, far) == pytest.approx(2 * stats.norm.sf(8.0 / far.std()))
+    assert far_p_value(8.0, far) < 1e-12
+    assert far_p_value(5.0, np.full(999, 5.0)) == pytest.approx(2 / 1000), "without any spread nothing is known beyond"
+    assert far_p_value(1.0, np.linspace(0.1, 1.9, 999)) == pytest.approx(2 / 1000), "never above the bootstrap's own"
+    assert far_p_value(0.0, []) == 1.0

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from statsmodels.stats.proportion import proportion_confint
 
 from dqf import cli
 from dqf.errors import UserError
@@ -342,6 +343,61 @@ def test_a_teacher_that_answers_nothing_right_has_no_retention(settings, tmp_pat
     assert headline["tasks"][0]["retention"] is None
     assert describe(found).count(" -  ") >= 5
     assert check(tmp_path / "mine") == []
+
+
+def test_what_is_scored_beside_a_task_is_kept_and_told_but_not_averaged(settings, tmp_path):
+    """MNLI mismatched; also where the tasks are kept from an earlier sitting."""
+    config = {"seed": [0, 1], "task": {"source": ["glue:mnli", "glue:rte"]}, "quantization": {"bits": [4]}}
+    sweep = make_sweep(settings, config)
+    for entry in sweep.entries:
+        if entry.run.config.task.source == "glue:mnli":
+            score_beside(sweep.run_dir(entry))
+    tables = collect(sweep, "mine", "Mine", "")
+    write_study(tmp_path / "out", tables, lambda tables: analyse(tables, RESAMPLES))
+    found = read_summary(tmp_path / "out")
+    row = next(row for row in found["bits"]["4"]["tasks"] if row["task"] == "mnli")
+    (beside,) = row["further"]
+    frame = predictions(tmp_path / "out", "mnli-mismatched", "student-dqf", "4")
+    right = (frame["label"] == frame["prediction"]).groupby(frame["seed"]).mean()
+    assert beside["metric"] == "mnli-mismatched accuracy"
+    assert beside["score"] == pytest.approx(right.mean())
+    assert beside["score"] != pytest.approx(row["score"])
+    assert found["tasks"] == ["mnli", "rte"]
+    assert check(tmp_path / "out") == []
+    old = read_tables(tmp_path / "out")
+    fewer = collect(
+        make_sweep(load_settings(tmp_path / "later"), config, lambda run: run.config.seed == 1), "mine", "", ""
+    )
+    kept = keep_older(fewer, old, ["mnli", "rte"])
+    assert set(kept.predictions) == {"mnli", "mnli-mismatched", "rte"}
+
+
+def score_beside(run_dir):
+    """Let a finished run have scored 50 further rows."""
+    result = json.loads((run_dir / "result.json").read_text())
+    for variant in result["variants"]:
+        frame = pd.read_parquet(run_dir / variant["predictions"]).head(50)
+        frame["label"] = np.where(frame["idx"] % 2, frame["label"], 2 - frame["label"])
+        file = f"{variant['predictions']}.beside.parquet"
+        frame.to_parquet(run_dir / file)
+        variant["tasks"] = {"mnli": {}, "mnli-mismatched": {"extra": True, "predictions": file}}
+    (run_dir / "result.json").write_text(json.dumps(result))
+
+
+def test_the_accuracy_of_one_model_has_wilsons_interval(folder, summary):
+    rows = {
+        (one["system"], row["task"]): row
+        for one in summary["variants"]
+        for row in one["tasks"]
+        if row["metric"] == "accuracy"
+    }
+    teacher = rows["teacher", "rte"]
+    frame = predictions(folder, "rte", "teacher")
+    right = int((frame["label"] == frame["prediction"]).sum())
+    expected = proportion_confint(right, len(frame), method="wilson")
+    assert (teacher["score_ci95_low"], teacher["score_ci95_high"]) == pytest.approx(expected)
+    assert teacher["score_ci_method"] == "wilson"
+    assert rows["student-kd", "rte"]["score_ci_method"] == "bootstrap", "of two seeds"
 
 
 def test_every_key_is_documented(summary):

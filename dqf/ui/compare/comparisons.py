@@ -17,6 +17,7 @@ from dqf.evaluate.statistics import (
     TaskResamples,
     cohens_g,
     estimate_of,
+    far_p_value,
     holm,
     macro_average,
     mcnemar_exact,
@@ -127,7 +128,8 @@ def compare_pairs(chosen: Sequence[tuple[Scored, Scored]], resampled: Mapping[st
         whole = resampled[first.key]
         if id(whole) not in macros:
             macros[id(whole)] = macro_average([whole])
-        estimate = estimate_of(lambda s, a=first.key, b=second.key: s[b] - s[a], macros[id(whole)])  # type: ignore[misc]
+        found = macros[id(whole)]
+        estimate = estimate_of(lambda s, a=first.key, b=second.key: s[b] - s[a], found)  # type: ignore[misc]
         row: dict[str, Any] = {
             "first": first.key,
             "second": second.key,
@@ -143,7 +145,7 @@ def compare_pairs(chosen: Sequence[tuple[Scored, Scored]], resampled: Mapping[st
             "only_first": None,
             "only_second": None,
             "cohens_g": None,
-            "p_value": estimate.p_value,
+            "p_value": far_p_value(estimate.value, found.resampled[second.key] - found.resampled[first.key]),
         }
         if first.metric != "pearson_spearman":
             only_first, only_second, p_value = mcnemar_exact(first.labels, first.predictions, second.predictions)

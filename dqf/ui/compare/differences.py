@@ -21,8 +21,9 @@ EVERY_PAIR = ""
 MOST_BARS = 40
 METHOD = (
     "Second minus first on the same examples, in percentage points of the task's metric. Interval: paired bootstrap, "
-    "2000 resamples of the examples. p: exact McNemar test for accuracies, paired bootstrap for other metrics; "
-    "corrected (Holm) over the comparisons shown. Seeds and training are not part of it: another training could differ."
+    "2000 resamples of the examples. p: exact McNemar test for accuracies, paired bootstrap for other metrics (where "
+    "all its resamples agree, a normal distribution's with their deviation); corrected (Holm) over the comparisons "
+    "shown. Seeds and training are not part of it: another training could differ."
 )
 
 

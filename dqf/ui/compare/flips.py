@@ -60,7 +60,9 @@ def changed(first: Scored, second: Scored) -> pd.DataFrame:
 
 
 def named(values: pd.Series, names: Sequence[str]) -> pd.Series:
-    """Return class numbers as the names of the classes, numbers with two digits."""
+    """Return class numbers as the names of the classes, where these are known; other numbers with two digits."""
+    if not names and pd.api.types.is_integer_dtype(values):
+        return values.map(str)
     if not names:
         return values.map(lambda value: f"{value:.2f}")
     return values.map(lambda value: names[int(value)] if 0 <= int(value) < len(names) else str(value))

@@ -129,7 +129,7 @@ def by_bits(part: Mapping[str, Any]) -> go.Figure:
     return figure
 
 
-def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
+def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str, variant: str) -> go.Figure:
     """Return the share of the teacher's score kept on each task with its interval, 100 % marked.
 
     A task whose teacher scores 0 or less has its line, and no point.
@@ -145,7 +145,7 @@ def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figur
         y=at,
         mode="markers",
         name=title,
-        marker={"size": 11, "color": variant_color("student-dqf")},
+        marker={"size": 11, "color": variant_color(variant)},
         error_x={
             "type": "data",
             "array": high - kept,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dqf.data.catalog import glue_task
+from dqf.data.catalog import glue_task, short_name
 from dqf.data.texts import evaluation_texts
 from dqf.errors import UserError
 from dqf.settings import Settings
@@ -64,6 +64,22 @@ def scored(study: Study, part: Mapping[str, Any], task: str, seed: int) -> list[
     Raises:
         UserError: the file is missing or not of this form.
     """
+    metrics = {row["task"]: str(row["metric"]) for one in part["variants"] for row in one["tasks"]}
+    found = []
+    for row in part["variants"]:
+        mine = predictions(study, part, task, str(row["system"]))
+        mine = mine if row["variant"] == tables.TEACHER else mine[mine["seed"] == seed]
+        if len(mine) and not mine["idx"].duplicated().any():
+            found.append(comparisons.from_frame(str(row["system"]), task, metrics[task], mine.sort_values("idx")))
+    return [one for one in found if comparisons.comparable(found[0], one)]
+
+
+def predictions(study: Study, part: Mapping[str, Any], task: str, system: str) -> pd.DataFrame:
+    """Return the rows of a system on a task, of all seeds.
+
+    Raises:
+        UserError: the file is missing or not of this form.
+    """
     path = study.folder / "predictions" / f"{task}.parquet"
     try:
         frame = _read(str(path), path.stat().st_mtime_ns)
@@ -71,15 +87,9 @@ def scored(study: Study, part: Mapping[str, Any], task: str, seed: int) -> list[
         raise UserError(
             f"a study keeps the predictions of each task: {path.name} of {study.name} cannot be read."
         ) from None
-    frame = frame[frame["condition"] == part["condition"]]
-    metrics = {row["task"]: str(row["metric"]) for one in part["variants"] for row in one["tasks"]}
-    found = []
-    for row in part["variants"]:
-        mine = frame[(frame["variant"] == row["variant"]) & (frame["bits"] == str(row["bits"]))]
-        mine = mine if row["variant"] == tables.TEACHER else mine[mine["seed"] == seed]
-        if len(mine) and not mine["idx"].duplicated().any():
-            found.append(comparisons.from_frame(str(row["system"]), task, metrics[task], mine.sort_values("idx")))
-    return [one for one in found if comparisons.comparable(found[0], one)]
+    variant, _, bits = system.partition("@")
+    chosen = (frame["variant"] == variant) & (frame["bits"] == (bits or "16"))
+    return frame[(frame["condition"] == part["condition"]) & chosen]
 
 
 @st.cache_data(max_entries=6, show_spinner="Reading the predictions…")
@@ -88,7 +98,9 @@ def _read(path: str, mtime_ns: int) -> pd.DataFrame:
 
 
 def classes(study: Study, task: str) -> list[str]:
-    """Return the names of a task's classes where they are known: GLUE's."""
+    """Return the names of a task's classes where they are known; studies of earlier versions keep none."""
+    if kept := _facts(study, task).get("labels"):
+        return [str(name) for name in kept]
     known = glue_task(_facts(study, task).get("source", "").removeprefix("glue:"))
     return list(known.labels) if known else []
 
@@ -100,7 +112,7 @@ def _facts(study: Study, task: str) -> Mapping[str, Any]:
 
 def _texts(study: Study, task: str, settings: Settings) -> pd.DataFrame:
     facts = _facts(study, task)
-    config = config_of(study, str(facts.get("source")))
+    config = config_of(study, task)
     return _read_texts(str(facts.get("data_sha256")), config, settings)
 
 
@@ -109,7 +121,7 @@ def _read_texts(data_sha256: str, config: dict[str, Any], settings: Settings) ->
     return evaluation_texts(config, data_sha256, settings)
 
 
-def config_of(study: Study, source: str) -> dict[str, Any]:
+def config_of(study: Study, task: str) -> dict[str, Any]:
     """Return the config of a run of the study with this task; its data is held against the SHA-256 later.
 
     Raises:
@@ -127,6 +139,6 @@ def config_of(study: Study, source: str) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"texts are found by the study's plan: that of {study.name} cannot be read.") from None
     for run in runs:
-        if run.config.task.source == source:
+        if short_name(run.config.task.source) == task:
             return run.config.to_dict()
-    raise UserError(f"texts are found by the study's plan: that of {study.name} has no run of {source}.")
+    raise UserError(f"texts are found by the study's plan: that of {study.name} has no run of {task}.")

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dqf.config import RunConfig
-from dqf.errors import ConfigError
 from dqf.ui import format as fmt
 from dqf.ui.findings.studies import Study
 from dqf.ui.findings.tables import system_title
 
 Part = Mapping[str, Any]
+OPTIONS = "distillation.options."
+FURTHER_TEXTS = {"distillation.altered_copies": "altered copies of each row", "distillation.transfer": "rows of"}
 
 
 def show(study: Study, part: Part) -> None:
@@ -67,38 +67,52 @@ def sentences(study: Study, part: Part) -> list[str]:
 
 
 def _recipe(study: Study) -> list[str]:
-    """Return how models were trained, distilled and quantized, by the plan's base; nothing where it is not readable."""
-    plan = study.facts.get("plan")
-    try:
-        config = RunConfig.from_dict(plan["base"])  # type: ignore[index]
-    except (ConfigError, LookupError, TypeError):
+    """Return how models were trained, distilled and quantized; nothing where the study does not keep it."""
+    settings = study.facts.get("settings")
+    if not isinstance(settings, Mapping) or not settings:
         return []
-    varied = {*(plan.get("axes") or {}), *_overridden(plan.get("overrides") or ())}  # type: ignore[union-attr]
-    student, distillation, quantization = config.student, config.distillation, config.quantization
-    options = ", ".join(f"{name} {value}" for name, value in config.to_dict()["distillation"]["options"].items())
-    changed = sorted(path for path in varied if path not in ("seed", "task.source"))
+    several = any(isinstance(values, list) and len(values) > 1 for values in settings.values())
+
+    def told(path: str) -> str:
+        return _either(settings.get(path))
+
+    options = [
+        f"{path.removeprefix(OPTIONS).replace('_', ' ')} {told(path)}" for path in settings if path.startswith(OPTIONS)
+    ]
+    texts = [
+        f"{what} {told(path)}" for path, what in FURTHER_TEXTS.items() if settings.get(path, [0]) not in ([0], ["none"])
+    ]
+    taught = told("distillation.method") + (f" ({'; '.join(options)})" if options else "")
+    besides = f"; texts without labels besides: {', '.join(texts)}" if texts else ""
+    symmetric = {"yes": "symmetric", "no": "asymmetric"}.get(told("quantization.symmetric"), "symmetric or not")
     return [
-        f"Teacher's training: {config.teacher.epochs:g} epochs, batch size {config.teacher.batch_size}, learning rate "
-        f"{config.teacher.learning_rate:g}. Student: {student.model}, {student.epochs:g} epochs, batch size "
-        f"{student.batch_size}, learning rate {student.learning_rate:g}.",
-        f"Distillation: {distillation.method}{f' ({options})' if options else ''}.",
-        f"Quantizer: {quantization.quantizer}, groups of {quantization.group_size}, "
-        f"{'symmetric' if quantization.symmetric else 'asymmetric'}, scales of "
-        f"{quantization.scale_bits} bits, calibrated on {quantization.calibration_samples} texts of "
-        f"{quantization.calibration}.",
-        *([f"Other values for some runs, see the plan below: {', '.join(changed)}."] if changed else []),
+        f"Teacher's training: {_training(settings, 'teacher')}. Student: {told('student.model')}, "
+        f"{_training(settings, 'student')}.",
+        f"Distillation: {taught}{besides}.",
+        f"Quantizer: {told('quantization.quantizer')}, groups of {told('quantization.group_size')}, {symmetric}, "
+        f"scales of {told('quantization.scale_bits')} bits, calibrated on {told('quantization.calibration_samples')} "
+        f"texts of {told('quantization.calibration')}.",
+        *(["Where values differ between runs, the plan below says which run had which."] if several else []),
     ]
 
 
-def _overridden(overrides: Any) -> list[str]:
-    """Return the dotted paths that a plan's overrides set."""
-    return [
-        f"{section}.{name}"
-        for one in overrides
-        for section, values in one["set"].items()
-        if isinstance(values, Mapping)
-        for name in values
-    ]
+def _training(settings: Mapping[str, Any], whose: str) -> str:
+    words = {"epochs": "{} epochs", "batch_size": "batch size {}", "learning_rate": "learning rate {}"}
+    return ", ".join(form.format(_either(settings.get(f"{whose}.{name}"))) for name, form in words.items())
+
+
+def _either(values: Any) -> str:
+    """Return values as text: `1, 2 or 4`."""
+    if not isinstance(values, list) or not values:
+        return fmt.UNKNOWN
+    *first, last = [_shown(value) for value in values]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def task_rows(study: Study) -> pd.DataFrame:

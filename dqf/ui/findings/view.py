@@ -227,16 +227,28 @@ def first_table(part: Part) -> None:
     )
 
 
-def second_table(part: Part, bits: str) -> None:
-    """Render the figures task by task: chart and table."""
-    system = f"{tables.DQF}@{bits}"
-    rows = tables.tasks_of(part, system)
-    if not rows:
+@st.fragment
+def second_table(study: Study, part: Part, bits: str) -> None:
+    """Render the figures of a variant task by task, Student-DQF's at first: chart and table."""
+    named = {str(row["system"]): row for row in part["variants"] if row["variant"] != tables.TEACHER}
+    usual = f"{tables.DQF}@{bits}"
+    if usual not in named:
         return
-    title = f"Student-DQF, {tables.bits_title(bits)}"
-    st.subheader("Table 2, measured: task by task", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.subheader("Table 2, measured: task by task", anchor=False, width="content")
+        system = str(
+            st.selectbox(
+                "Variant",
+                list(named),
+                list(named).index(usual),
+                format_func=lambda one: tables.system_title(named[one]),
+                key=f"findings_system_{study.name}_{part['condition']}_{bits}",
+                width=240,
+            )
+        )
+    rows, title = tables.tasks_of(part, system), tables.system_title(named[system])
     st.plotly_chart(
-        finding_charts.retention_by_task(rows, title),
+        finding_charts.retention_by_task(rows, title, str(named[system]["variant"])),
         config=PLAIN,
         key="findings_tasks",
         alt=f"Retention of {title} on each task with 95 % intervals; the table below holds the same figures",

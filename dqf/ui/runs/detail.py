@@ -13,6 +13,8 @@ import streamlit as st
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol
 from dqf.jobs.views import RunView, StageView, read_run, tail_log
+from dqf.settings import Settings
+from dqf.sweeps.work import reason_to_wait
 from dqf.ui import components, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG, loss_curves
@@ -36,7 +38,7 @@ def show(studio: Studio, run_dir: Path) -> None:
     st.subheader("Chosen run", anchor=False)
     _buttons(studio, view)
     live = view.state in protocol.LIVE_STATES
-    st.fragment(_summary_part, run_every=REFRESH_S if live else None)(run_dir, view.state)
+    st.fragment(_summary_part, run_every=REFRESH_S if live else None)(studio.settings, run_dir, view.state)
     parts = _parts(studio, view)
     if view.state == protocol.SUCCEEDED:
         _tabs(parts, PART_KEY)
@@ -84,11 +86,13 @@ def _variants(studio: Studio, run_id: str) -> pd.DataFrame:
     return rows
 
 
-def _summary_part(run_dir: Path, rendered_state: str) -> None:
+def _summary_part(settings: Settings, run_dir: Path, rendered_state: str) -> None:
     view = read_run(run_dir)
     if view.state != rendered_state:
         st.rerun()  # buttons, table and results depend on the state
     _summary(view)
+    if view.state == protocol.QUEUED and (why := reason_to_wait(settings, view.run_id)):
+        st.caption(why)
 
 
 def _work_part(run_dir: Path) -> None:

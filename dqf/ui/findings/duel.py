@@ -1,0 +1,183 @@
+"""Findings: two variants of a study against each other, task by task and on average, paired over examples and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from dqf.errors import UserError
+from dqf.evaluate.metrics import metric
+from dqf.evaluate.statistics import MacroResamples, estimate_of, far_p_value, holm, macro_average, resample_task
+from dqf.study.files import SUMMARY
+from dqf.ui import components
+from dqf.ui import format as fmt
+from dqf.ui.compare import differences
+from dqf.ui.findings import examples, tables
+from dqf.ui.findings.studies import Study
+from dqf.ui.findings.view import PLAIN, rows_behind
+
+Part = Mapping[str, Any]
+AVERAGE = "average"
+ALPHA = 0.05
+METHOD = (
+    "Second minus first, in percentage points of each task's metric, mean over the seeds that both have. Intervals and "
+    "p: paired bootstrap over examples and seeds; p corrected (Holm) over the tasks, of the average as it is. Filled: "
+    "below 5 %. No difference shown does not mean equal."
+)
+
+
+def show(study: Study, part: Part, bits: str) -> None:
+    """Render the comparison, closed at first: it reads the predictions of all tasks."""
+    titles = {str(row["system"]): tables.system_title(row) for row in part["variants"]}
+    if len(titles) < 2:
+        return
+    opened = st.expander(
+        "Two variants against each other: is the difference real?",
+        icon=":material/balance:",
+        key=f"study_duel_{study.name}",
+        on_change="rerun",
+    )
+    if opened.open:
+        with opened:
+            _duel(study, part, bits, titles)
+
+
+@st.fragment
+def _duel(study: Study, part: Part, bits: str, titles: dict[str, str]) -> None:
+    key = f"{study.name}_{part['condition']}_{bits}"
+    usual = [name if name in titles else list(titles)[-1] for name in (f"student-ptq@{bits}", f"{tables.DQF}@{bits}")]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first, second = (
+            _choose(label, titles, one, key) for label, one in zip(("First", "Second"), usual, strict=True)
+        )
+    if first == second:
+        st.caption("Choose two different variants.")
+        return
+    try:
+        stamp = (study.folder / SUMMARY).stat().st_mtime_ns
+        rows = _compared(study, part, str(study.folder), stamp, str(part["condition"]), first, second)
+    except (UserError, OSError) as error:
+        components.notice("warning", "The predictions of this study cannot be read.", str(error))
+        return
+    kind = next(str(row["variant"]) for row in part["variants"] if row["system"] == second)
+    drawn = rows.assign(first=first, second=rows["task"])
+    labels = {first: titles[first], **{task: task for task in rows["task"]}}
+    whole = rows[rows["task"] == AVERAGE].iloc[0]
+    st.markdown(f"**{_sentence(titles[first], titles[second], whole)}**")
+    st.plotly_chart(
+        differences.forest(drawn, labels, dict.fromkeys(rows["task"], kind), named_first=False),
+        config=PLAIN,
+        key=f"duel_chart_{key}_{first}_{second}",
+        alt=f"Differences of {titles[second]} from {titles[first]} on each task with 95 % intervals; rows below",
+    )
+    st.caption(METHOD)
+    rows_behind(readable(rows), "differences-by-task")
+
+
+def _choose(label: str, titles: dict[str, str], usual: str, key: str) -> str:
+    names = list(titles)
+    shown = st.selectbox(
+        label, names, names.index(usual), format_func=lambda name: titles[name], key=f"duel_{label}_{key}", width=240
+    )
+    return str(shown)
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing on every example…")
+def _compared(_study: Study, _part: Part, folder: str, stamp: int, condition: str, *names: str) -> pd.DataFrame:
+    first, second = names
+    return compare(_study, _part, first, second)
+
+
+def compare(study: Study, part: Part, first: str, second: str) -> pd.DataFrame:
+    """Return one row per task and one for the average: second minus first.
+
+    Returns:
+        Columns task, metric, n, seeds, score_first, score_second, difference, low, high (95 %), p_value, p_holm
+        (over the tasks), verdict (`second`, `first` or empty).
+
+    Raises:
+        UserError: predictions are missing, or the two share no seed.
+    """
+    resampled, rows = [], []
+    resamples = study.summary.get("n_resamples") or 2000
+    metrics = {row["task"]: str(row["metric"]) for one in part["variants"] for row in one["tasks"]}
+    for at, task in enumerate(part["tasks"]):
+        labels, predictions = _both(study, part, task, first, second)
+        found = resample_task(metric(metrics[task]), labels, predictions, int(resamples), seed=at)
+        resampled.append(found)
+        seeds = max(len(one) for one in predictions.values())
+        rows.append({"task": task, "metric": metrics[task], "n": found.n, "seeds": seeds})
+        rows[-1] |= _difference(macro_average([found], resample_seeds=True), first, second)
+    for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = corrected
+    whole = _difference(macro_average(resampled, resample_seeds=True), first, second)
+    n, seeds = sum(row["n"] for row in rows), max(row["seeds"] for row in rows)
+    rows.append({"task": AVERAGE, "metric": "macro", "n": n, "seeds": seeds, **whole, "p_holm": whole["p_value"]})
+    table = pd.DataFrame(rows)
+    claimed = (table["p_holm"] < ALPHA) & (table["difference"] != 0)
+    table["verdict"] = np.where(claimed, np.where(table["difference"] > 0, "second", "first"), "")
+    return table
+
+
+def _difference(macro: MacroResamples, first: str, second: str) -> dict[str, float]:
+    found = estimate_of(lambda s: s[second] - s[first], macro)
+    return {
+        "score_first": macro.scores[first],
+        "score_second": macro.scores[second],
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
+        "p_value": far_p_value(found.value, macro.resampled[second] - macro.resampled[first]),
+    }
+
+
+def _both(study: Study, part: Part, task: str, first: str, second: str) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    """Return labels (n,) and the predictions (seeds, n) of two systems on a task, of the seeds that both have."""
+    by_seed: dict[str, dict[int, pd.DataFrame]] = {}
+    for name in (first, second):
+        rows = examples.predictions(study, part, task, name)
+        by_seed[name] = {int(str(seed)): one.sort_values("idx") for seed, one in rows.groupby("seed")}
+    trained = [set(found) for name, found in by_seed.items() if name != tables.TEACHER]
+    seeds = sorted(set.intersection(*trained))
+    if not seeds or not all(by_seed.values()):
+        raise UserError(f"two variants are compared on the seeds that both have: on {task} they share none.")
+    labels = next(iter(by_seed[first].values()))["label"].to_numpy()
+    stacked = {
+        name: np.stack(
+            [one["prediction"].to_numpy() for seed, one in found.items() if name == tables.TEACHER or seed in seeds]
+        )
+        for name, found in by_seed.items()
+    }
+    return labels, stacked
+
+
+def _sentence(first: str, second: str, whole: pd.Series) -> str:
+    low, high = sorted((100 * whole["low"], 100 * whole["high"]))
+    told = f"{100 * abs(whole['difference']):.1f} points [{low:+.1f}, {high:+.1f}]".replace("-", "\u2212")
+    word = "above" if whole["difference"] >= 0 else "below"
+    shown = "" if whole["verdict"] else ": no difference can be shown"
+    return f"On average {second} is {told} {word} {first}{shown} (p {fmt.p_value(whole['p_value'])})."
+
+
+def readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as people read them."""
+    return pd.DataFrame(
+        {
+            "Task": rows["task"],
+            "Metric": rows["metric"],
+            "First": 100 * rows["score_first"],
+            "Second": 100 * rows["score_second"],
+            "Difference (pp)": 100 * rows["difference"],
+            "low": 100 * rows["low"],
+            "high": 100 * rows["high"],
+            "p": rows["p_value"],
+            "p, corrected": rows["p_holm"],
+            "n": rows["n"],
+            "Seeds": rows["seeds"],
+        }
+    )
