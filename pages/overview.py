@@ -17,4 +17,4 @@ if variants.empty:
 with controls:
     overview.launch_button(studio)
 overview.live_run(runs)
-overview.show(variants)
+overview.show(studio, variants)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dqf.jobs import protocol
-from dqf.ui import components, frames, paper
+from dqf.ui import components, frames, paper, suspicious
 from dqf.ui import format as fmt
 from dqf.ui.axes import SCORE, SIZE
 from dqf.ui.frontier.picture import picture
@@ -91,7 +91,7 @@ def live_run(runs: pd.DataFrame) -> None:
             navigation.RUNS.link("Watch it", query={"run": str(one["run_id"])})
 
 
-def show(variants: pd.DataFrame) -> None:
+def show(studio: Studio, variants: pd.DataFrame) -> None:
     """Render the newest run's best variant, its frontier and the paper's claim beside it."""
     newest = frames.newest_run_with_variants(variants)
     chosen = frames.headline_variant(newest)
@@ -102,6 +102,7 @@ def show(variants: pd.DataFrame) -> None:
     else:
         best, rule = chosen
         _headline(best, rule)
+        suspicious.pointer(studio, str(best["run_id"]))
     left, right = st.columns((3, 2), gap="medium")
     with left, st.container(border=True, height="stretch"):
         st.markdown("##### Size against score, all variants of this run", width="stretch")

@@ -28,6 +28,11 @@ def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) 
     table["× smaller"] = part["compression_ratio"]
     table["p50 (ms)"] = part["latency_ms_p50"]
     table["p90 (ms)"] = part["latency_ms_p90"]
+    table["Mean ± SD (ms)"] = [
+        f"{mean:.2f} ± {sd:.2f}" if fmt.known(mean) and fmt.known(sd) else fmt.UNKNOWN
+        for mean, sd in zip(part["latency_ms_mean"], part["latency_ms_sd"], strict=True)
+    ]
+    table["Timed"] = part["latency_n"]
     table["× faster"] = part["speedup"]
     if part["throughput_per_s"].notna().any():
         table["Batch 8 (/s)"] = part["throughput_per_s"]
@@ -66,6 +71,8 @@ def columns(table: pd.DataFrame, with_run: bool = False) -> dict[str, Any]:
         "× smaller": number(format="%.1f×", help="The teacher's FP16 file divided by this one's."),
         "p50 (ms)": number(format="%.2f", help="Median time of one example, batch 1."),
         "p90 (ms)": number(format="%.2f", help="Nine of ten examples are faster than this."),
+        "Mean ± SD (ms)": st.column_config.TextColumn(help="Of the timed passes; a few slow ones move it, not p50."),
+        "Timed": number(format="%d", help="Passes of one example each, after as many untimed ones."),
         "× faster": number(format="%.1f×", help="The teacher's p50, in its fastest faithful runtime, divided by this."),
         "Batch 8 (/s)": number(format="%.1f", help="Examples per second in batches of 8; median of several batches."),
         "Energy (J/1000)": number(

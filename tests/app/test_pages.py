@@ -314,6 +314,20 @@ def test_figures_that_look_wrong_are_told_beside_a_runs_results(open_page, fille
     assert "student-kd beats its teacher by 4.0 points." in everything(app)
 
 
+@pytest.mark.parametrize("page", ["overview", "frontier", "compare"])
+def test_figures_that_look_wrong_are_pointed_to_wherever_they_are_shown(open_page, filled, page):
+    path = filled["new"] / "result.json"
+    result = json.loads(path.read_text())
+    result["sanity"] = [{"kind": "beats-teacher", "sentence": "student-kd beats its teacher by 4.0 points."}]
+    path.write_text(json.dumps(result))
+    picked = {"pick": f"{filled['new'].name}/teacher"} if page == "compare" else {}
+    app = open_page(page, **picked)
+    assert not app.exception
+    pointed = [link.proto.label for link in app.get("page_link")]
+    titles = [expander.label for expander in app.expander]
+    assert "One figure looks suspicious: read before quoting" in (*pointed, *titles)
+
+
 def test_a_run_that_has_just_ended_shows_its_figures_before_the_supervisor_has_taken_them_in(
     open_page, settings, monkeypatch
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dqf.ui import basket, frames, paper, variant_table
+from dqf.ui import basket, frames, paper, suspicious, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import LATENCY, RETENTION, SCORE, SIZE
 from dqf.ui.charts import CONFIG, bars
@@ -57,6 +57,7 @@ def show(studio: Studio, rows: pd.DataFrame) -> None:
     scores = studio.scores()
     table = variant_table.build(rows, scores, with_run=True)
     variant_table.show(rows, scores, key="compare_table", with_run=True)
+    suspicious.expander(suspicious.of_runs(studio, rows["run_id"]))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download CSV",

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dqf.errors import UserError
 from dqf.study.files import study_folders
-from dqf.ui import addressed, components, paper
+from dqf.ui import addressed, components, paper, suspicious
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG
 from dqf.ui.findings import averages as task_averages
@@ -200,10 +200,7 @@ def headline(part: Part, bits: str) -> None:
 def warnings(part: Part) -> None:
     """Render what must be known before a figure is quoted."""
     flags = [str(flag.get("sentence")) for flag in part["sanity"] if isinstance(flag, Mapping)]
-    if flags:
-        count = f"{len(flags)} figures look" if len(flags) > 1 else "One figure looks"
-        with st.expander(f"{count} suspicious: read before quoting", icon=":material/warning:"):
-            st.text("\n".join(flags))
+    suspicious.expander(flags)
 
 
 def first_table(part: Part) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dqf.ui import addressed, basket, components, frames, variant_table
+from dqf.ui import addressed, basket, components, frames, suspicious, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.axes import COSTS, QUALITIES, SIZE, Axis
 from dqf.ui.charts import CONFIG
@@ -53,6 +53,8 @@ def explore(studio: Studio, axes: tuple[Axis, Axis], in_space: bool) -> None:
         return
     with answer:
         choice = budget_view.answer(shown, x, budget)
+        if choice is not None:
+            suspicious.pointer(studio, str(choice.row["run_id"]))
     chosen: list[str] = []
     with right:
         bar = st.container()

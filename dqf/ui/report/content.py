@@ -120,7 +120,7 @@ def build(
         table=_table(rows, names),
         differences=_differences(differences, names),
         advice=_advice(rows, loss) if len(tasks) == 1 and _one_machine(rows) else pd.DataFrame(),
-        notes=_notes(rows, ids, tasks),
+        notes=(*_notes(rows, ids, tasks), *_suspicious(ids, results)),
         runs=tuple(_facts(run_id, results.get(run_id, {})) for run_id in ids),
     )
 
@@ -233,6 +233,16 @@ def _notes(rows: pd.DataFrame, ids: list[str], tasks: list[str]) -> tuple[str, .
         notes.append("Rows that are not verified are shown, but never recommended.")
     energy = energy_note(rows)
     return (*notes, energy) if energy else tuple(notes)
+
+
+def _suspicious(ids: list[str], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the sanity gate said of the runs."""
+    return [
+        f"To be looked at before quoting{f' {run_id}' if len(ids) > 1 else ''}: {flag.get('sentence')}"
+        for run_id in ids
+        for flag in results.get(run_id, {}).get("sanity") or ()
+        if isinstance(flag, Mapping)
+    ]
 
 
 def _facts(run_id: str, result: Mapping[str, Any]) -> RunFacts:

@@ -15,7 +15,7 @@ from dqf.jobs import actions, protocol
 from dqf.jobs.views import RunView, StageView, read_run, tail_log
 from dqf.settings import Settings
 from dqf.sweeps.work import reason_to_wait
-from dqf.ui import components, variant_table
+from dqf.ui import components, suspicious, variant_table
 from dqf.ui import format as fmt
 from dqf.ui.charts import CONFIG, loss_curves
 from dqf.ui.receipt import view as receipt_view
@@ -222,9 +222,9 @@ def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
             "error", "The result of this run cannot be read.", "Run it again: what its stages made is kept."
         )
         return
-    suspicious = _suspicious(view.run_dir)
-    if suspicious:
-        components.notice("warning", "Look at these figures before quoting them.", "\n".join(suspicious))
+    told = suspicious.of_run(view.run_dir)
+    if told:
+        components.notice("warning", "Look at these figures before quoting them.", "\n".join(told))
     variant_table.show(rows, studio.scores(), key="run_results")
     variant_table.energy_caption(rows)
     keys = rows["key"].tolist()
@@ -233,13 +233,6 @@ def _results(studio: Studio, view: RunView, rows: pd.DataFrame) -> None:
         navigation.FRONTIER.link("See them on the frontier")
         navigation.PLAYGROUND.link("Ask them something", query={"run": view.run_id})
         navigation.REPORTS.link("Make a report", query={"run": view.run_id})
-
-
-def _suspicious(run_dir: Path) -> list[str]:
-    """Return what the sanity gate says of a run; nothing for runs of versions that had none."""
-    result = protocol.read_json(run_dir / "result.json")
-    flags = result.get("sanity") if isinstance(result, dict) else None
-    return [str(one.get("sentence")) for one in flags or () if isinstance(one, dict)]
 
 
 def _config(view: RunView) -> None:
