@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from dqf.settings import Settings, confine
 MOST_CLASSES = 1000
 SPLIT_SEED = 20
 EVALUATION_SHARE = 0.2
+FEWEST_TEXTS = 50
+"""Different first texts of pairs, for some of them to be held out as a whole."""
 
 
 def table_path(path: str, settings: Settings) -> Path:
@@ -117,11 +120,30 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
 
 
 def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int], list[int]]:
-    """Hold out whole texts, so that no text (pair) stands on both sides with another label."""
-    keys = list(zip(examples.texts, examples.pairs or examples.texts, strict=True))
+    """Hold out whole texts, so that none stands on both sides, however it is spaced or cased; of pairs the first ones.
+
+    Where these are few, or some have so many rows that the held-out share would be another one, whole pairs are.
+    """
+    firsts = _plain(examples.texts)
+    if examples.pairs is None:
+        return _split_by(firsts, examples.labels, kind, seed)
+    if len(set(firsts)) >= FEWEST_TEXTS:
+        kept, held = _split_by(firsts, examples.labels, kind, seed)
+        if abs(len(held) / len(firsts) - EVALUATION_SHARE) < EVALUATION_SHARE / 2:
+            return kept, held
+    pairs = [f"{first}\n{second}" for first, second in zip(firsts, _plain(examples.pairs), strict=True)]
+    return _split_by(pairs, examples.labels, kind, seed)
+
+
+def _plain(texts: Sequence[str]) -> list[str]:
+    return [" ".join(text.casefold().split()) for text in texts]
+
+
+def _split_by(keys: Sequence[str], labels: Any, kind: str, seed: int) -> tuple[list[int], list[int]]:
+    """Hold out whole keys, stratified by the label of each one's first row."""
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     firsts = sorted(first.values())
-    _, held = split_rows(examples.labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, seed)
+    _, held = split_rows(labels[firsts], EVALUATION_SHARE, kind == CLASSIFICATION, seed)
     held_keys = {keys[firsts[i]] for i in held}
     return (
         [i for i, key in enumerate(keys) if key not in held_keys],

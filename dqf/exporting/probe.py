@@ -8,7 +8,7 @@ from pathlib import Path
 from dqf.errors import UserError
 from dqf.settings import Settings
 
-ROWS = 64
+ROWS, SEED = 64, 7
 SENTENCES = (
     "The film was a quiet triumph, and I would gladly see it again.",
     "Shares fell sharply after the bank warned that profits would be lower.",
@@ -50,14 +50,15 @@ def built_in_probe() -> Probe:
 
 
 def probe_of_run(run_dir: Path, settings: Settings) -> Probe:
-    """Return the first evaluation rows of a run's task, or built-in sentences where its data is not here."""
+    """Return random evaluation rows of a run's task, or built-in sentences where its data is not here."""
     from dqf.config import RunConfig
     from dqf.data.load import load_task
+    from dqf.data.tasks import CLASSIFICATION, labelled_rows
     from dqf.jobs.protocol import read_json
 
     try:
         task = load_task(RunConfig.from_dict(read_json(run_dir / "config.json") or {}), settings)
     except (UserError, OSError):
         return built_in_probe()
-    rows = task.evaluation.take(list(range(min(ROWS, len(task.evaluation)))))
-    return Probe(rows.texts, rows.pairs, f"first evaluation rows of {task.name}")
+    rows = task.evaluation.take(labelled_rows(task.evaluation, ROWS, SEED, task.kind == CLASSIFICATION))
+    return Probe(rows.texts, rows.pairs, f"evaluation rows of {task.name}, drawn at random")

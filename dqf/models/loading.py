@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from dqf.data.encode import mark_pairs
@@ -27,6 +29,7 @@ from dqf.settings import Settings
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
+TOKENIZER = "tokenizer.json"
 ONE_STACK = "a model to cut or to quantize must have one stack of layers"
 
 
@@ -78,6 +81,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
         if path is not None and path.suffix == ".gguf":
             model = _from_gguf(path, task)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            own = None
         else:
             name, revision = str(path or source), _revision(source, path)
             config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
@@ -93,14 +97,17 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
                 **options,
             )
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+            own = cached_file(name, TOKENIZER, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loadable(source, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"a model must have a fast tokenizer (tokenizer.json): {source} has none.")
     refuse_broken_weights(source, model.named_parameters())
     scratch.mkdir(parents=True, exist_ok=True)
-    mark_pairs(tokenizer.backend_tokenizer)
-    tokenizer.backend_tokenizer.save(str(scratch / "tokenizer.json"))
+    # As it stands in its file: transformers makes some anew, and lower-cases what is cased where no config forbids it.
+    backend = Tokenizer.from_file(own) if own else tokenizer.backend_tokenizer
+    mark_pairs(backend)
+    backend.save(str(scratch / TOKENIZER))
     rows = len(model.get_input_embeddings().get_parameter("weight"))
     known = (tokenizer.pad_token_id, model.config.pad_token_id, tokenizer.eos_token_id)
     pad_id = next((i for i in known if i is not None and 0 <= i < rows), 0)
@@ -113,7 +120,7 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
     if task.kind != REGRESSION:  # another task's classes may be as many
         model.config.id2label = dict(enumerate(task.labels))
         model.config.label2id = {label: i for i, label in enumerate(task.labels)}
-    return Classifier(model, scratch / "tokenizer.json", int(pad_id), fine_tuned, has_head)
+    return Classifier(model, scratch / TOKENIZER, int(pad_id), fine_tuned, has_head)
 
 
 def load_architecture(source: str, settings: Settings) -> nn.Module | None:
@@ -157,7 +164,7 @@ def load_folder(folder: Path) -> Classifier:
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
     )
-    return Classifier(model, folder / "tokenizer.json", int(model.config.pad_token_id), True)
+    return Classifier(model, folder / TOKENIZER, int(model.config.pad_token_id), True)
 
 
 def save_folder(classifier: Classifier, folder: Path) -> None:
@@ -170,8 +177,8 @@ def save_folder(classifier: Classifier, folder: Path) -> None:
     round_to_half(model)
     model.half().save_pretrained(folder)
     model.float()
-    if classifier.tokenizer_json.resolve() != (folder / "tokenizer.json").resolve():
-        shutil.copyfile(classifier.tokenizer_json, folder / "tokenizer.json")
+    if classifier.tokenizer_json.resolve() != (folder / TOKENIZER).resolve():
+        shutil.copyfile(classifier.tokenizer_json, folder / TOKENIZER)
 
 
 def round_to_half(model: nn.Module) -> None:

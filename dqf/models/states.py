@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+MASSIVE = 4.0
+"""A token is massive if its norm is this many times the median's of its text."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -42,13 +45,25 @@ def sentence_states(hidden_states: Sequence[Tensor], layers: Sequence[int], mask
         layers: numbers of the wanted ones.
         mask: (batch, tokens), 1 where a token is real; padding is on the right.
         last: take the last real token's state instead of the mean over real tokens.
+
+    The mean leaves massive tokens out: in a decoder's middle layers the first token's state is a hundred times larger
+    than the others', and the same for every text, so that a mean with it says how long the text is.
+
+    Reference: Sun et al. (2024), "Massive Activations in Large Language Models".
     """
     chosen = [hidden_states[layer].float() for layer in layers]
     if last:
         rows, at = torch.arange(len(mask), device=mask.device), mask.sum(1) - 1
         return [states[rows, at] for states in chosen]
-    weights = (mask / mask.sum(1, keepdim=True)).unsqueeze(1).float()
-    return [torch.bmm(weights, states).squeeze(1) for states in chosen]
+    return [torch.bmm(_weights(states, mask), states).squeeze(1) for states in chosen]
+
+
+def _weights(states: Tensor, mask: Tensor) -> Tensor:
+    """Return float32 (batch, 1, tokens) weights of a mean over the real tokens whose norm is an ordinary one."""
+    norms = states.detach().norm(dim=-1).masked_fill(mask == 0, torch.nan)
+    ordinary = norms <= MASSIVE * norms.nanmedian(dim=1, keepdim=True).values
+    kept = torch.where(ordinary.any(dim=1, keepdim=True), ordinary, mask != 0).float()
+    return (kept / kept.sum(1, keepdim=True)).unsqueeze(1)
 
 
 def mean_attention(attentions: Sequence[Tensor], layer: int) -> Tensor:

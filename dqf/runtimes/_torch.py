@@ -47,6 +47,7 @@ def _build(artifact: Artifact, dtype: Any, packed: bool, on_cpu: bool) -> nn.Mod
     import torch
     from transformers import AutoConfig
 
+    from dqf.models.aliases import aliases
     from dqf.models.empty import empty_classifier
 
     config = AutoConfig.from_pretrained(artifact.folder)
@@ -64,6 +65,8 @@ def _build(artifact: Artifact, dtype: Any, packed: bool, on_cpu: bool) -> nn.Mod
     else:
         dense = {name: torch.from_numpy(tensor) for name, tensor in artifact.dense().items()}
         missing, unexpected = model.load_state_dict(dense, strict=False)
+        further = aliases(model)  # filled by their first names
+        missing = [name for name in missing if name not in further]
     if missing or unexpected:
         raise RuntimeError(f"weights do not fit the architecture: missing {missing[:3]}, unexpected {unexpected[:3]}")
     # Frequencies of rotary positions stay FP32, as in transformers: rounded, far positions are taken for others.

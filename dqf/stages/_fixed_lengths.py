@@ -19,6 +19,7 @@ from dqf.serving.client import Served, ServingEnded, ServingError
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._turns import turns
+from dqf.stages.export import probe_rows
 from dqf.stages.verify import TIMED_ROUNDS, faithful
 
 FILE = "fixed_lengths.json"
@@ -44,7 +45,7 @@ def fit_lengths(
         served: the process of the chosen runtime, its examples encoded.
         artifact: that it serves.
         tokens: of each example.
-        reference: logits of the model in memory for the first examples.
+        reference: logits of the model in memory for `probe_rows`.
         folder: receives the file.
         last_try: whether a process that ends over it means that there are no graphs; it may be killed by chance.
 
@@ -101,8 +102,7 @@ def _fit(
     served.fix_lengths(lengths)
     for length in lengths:
         served.time_ms(padded.index(length))  # what cannot be compiled is found here, and peak memory holds them all
-    checked = list(range(len(reference)))
-    logits = served.logits(folder / "single.npy", checked, single=True)
+    logits = served.logits(folder / "single.npy", probe_rows(context.task), single=True)
     agreed = faithful(reference, logits, context.task.kind == REGRESSION)
     found["relative_l2_error"] = agreed["relative_l2_error"]
     times: dict[str, list[float]] = {ANY: [], FIXED: []}

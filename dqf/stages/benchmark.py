@@ -18,7 +18,7 @@ from dqf.serving.client import Served, ServingError, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._turns import rotated, turns
-from dqf.stages.export import ARTIFACT, REFERENCE
+from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 from dqf.stages.verify import faithful
 
 VERSION = 4
@@ -103,7 +103,7 @@ def _serves(context: Context, export: Output, runtime: str, folder: Path) -> boo
     if runtime not in {entry.name for entry in candidates(open_artifact(artifact, check=False), device, "auto")}:
         return False
     probe = folder / "probe.json"
-    write_examples(context.task.evaluation.take(list(range(len(reference)))), probe)
+    write_examples(context.task.evaluation.take(probe_rows(context.task)), probe)
     try:
         with Served(artifact, runtime, context.threads, device, folder / "serving.log", context.reporter) as served:
             served.encode(probe)

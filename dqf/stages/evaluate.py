@@ -15,7 +15,7 @@ from dqf.serving.client import Served, ServingEnded, write_examples
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import fit_lengths
-from dqf.stages.export import ARTIFACT, REFERENCE
+from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 from dqf.stages.verify import TRIES, faithful, read_verification
 
 VERSION = 4
@@ -56,7 +56,7 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, st
                 context.reporter.check_cancelled()  # who cancels may end the process, too
                 if not tries_left:
                     raise
-        checked = faithful(reference, logits[: len(reference)], context.task.kind == REGRESSION)
+        checked = faithful(reference, logits[probe_rows(context.task)], context.task.kind == REGRESSION)
         return {
             "load_ms": stats["load_ms"],
             "peak_rss_bytes": stats["peak_rss_bytes"],

@@ -13,21 +13,28 @@ import torch
 
 from dqf.artifacts import WEIGHTS, Artifact, Packed, expected_size_bytes, open_artifact, save_weights, write_manifest
 from dqf.data.encode import Encoder
+from dqf.data.tasks import CLASSIFICATION, Task, labelled_rows
 from dqf.environment import versions
+from dqf.models.aliases import without_aliases
 from dqf.models.loading import Classifier, load_folder, parameter_count, takes_token_types
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages.quantize import PACKED, RECEIPT
 from dqf.training import predict
 
-VERSION = 4
+VERSION = 5
 ARTIFACT = "artifact"
 REFERENCE = "reference_logits.npy"
-PROBE_ROWS = 256
+PROBE_ROWS, PROBE_SEED = 256, 7
+
+
+def probe_rows(task: Task) -> list[int]:
+    """Return the evaluation rows on which logits are compared: drawn at random, as files may be sorted by class."""
+    return labelled_rows(task.evaluation, PROBE_ROWS, PROBE_SEED, task.kind == CLASSIFICATION)
 
 
 def export_artifact(context: Context, source: Output, variant: dict[str, Any], stage: str) -> Output:
-    """Return a folder with `artifact/` and `reference_logits.npy`.
+    """Return a folder with `artifact/` and `reference_logits.npy`, those of `probe_rows`.
 
     Args:
         context: of the run.
@@ -47,8 +54,8 @@ def export_artifact(context: Context, source: Output, variant: dict[str, Any], s
             shutil.copyfile(source.folder / WEIGHTS, target / WEIGHTS)
             shutil.copyfile(source.folder / RECEIPT, target / RECEIPT)
         else:
-            state = {name: weight.numpy().astype(np.float16) for name, weight in classifier.model.state_dict().items()}
-            save_weights(target, state)
+            stored = without_aliases(classifier.model)
+            save_weights(target, {name: weight.numpy().astype(np.float16) for name, weight in stored.items()})
         task = {"name": context.task.name, "kind": context.task.kind, "labels": list(context.task.labels)}
         artifact = complete_artifact(
             target, classifier, packed, {**variant, "max_length": context.config.task.max_length, "task": task}
@@ -123,7 +130,7 @@ def _export_graph(classifier: Classifier, inputs: list[str], packed: Mapping[str
 
 
 def _write_reference(context: Context, classifier: Classifier, path: Path) -> None:
-    probe = context.task.evaluation.take(list(range(min(PROBE_ROWS, len(context.task.evaluation)))))
+    probe = context.task.evaluation.take(probe_rows(context.task))
     encoded = Encoder(classifier.tokenizer_json, context.config.task.max_length)(probe)
     logits = predict(classifier.model, encoded, classifier.pad_id, torch.device("cpu"), context.reporter, exact=True)
     np.save(path, logits.numpy())

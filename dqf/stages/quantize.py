@@ -17,6 +17,7 @@ from dqf import registry
 from dqf.artifacts import WEIGHTS, Packed, save_quantized
 from dqf.data.calibration import calibration_fingerprint, encoded_calibration
 from dqf.data.encode import Encoded, length_buckets
+from dqf.environment import versions
 from dqf.errors import UserError
 from dqf.models.loading import load_folder
 from dqf.models.streaming import StreamedModel
@@ -125,6 +126,8 @@ def quantize_student(context: Context, student: Output, form: Form, stage: str) 
         settings["calibration"] = "file"
     if quantizer.facts.get("per_row"):
         settings["final"] = True  # before, most layers were rounded in groups instead
+    if quantizer.facts.get("engine"):
+        settings["engine"] = versions().get(config.quantizer, "")  # another version makes other codes
     facts = {
         **settings,
         **dataclasses.asdict(form),

@@ -24,7 +24,7 @@ from dqf.stages._context import Context
 from dqf.stages._transfer import transfer_facts, transfer_set
 from dqf.training import to_inputs
 
-VERSION = 1
+VERSION = 2
 STATES = "states.npy"
 MOMENTS = "states_mean_sd.npy"
 ATTENTION = "attention.npy"

@@ -21,7 +21,7 @@ from dqf.serving.client import Served, ServingEnded, ServingError, write_example
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._turns import turns
-from dqf.stages.export import ARTIFACT, REFERENCE
+from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 
 VERSION = 8
 TOLERANCE = 0.08
@@ -65,7 +65,7 @@ def choose_runtime(
         reference = np.load(export.folder / REFERENCE)
         device = context.device.type
         entries = candidates(open_artifact(artifact), device, context.config.measurement.runtime)
-        probe = context.task.evaluation.take(list(range(len(reference))))
+        probe = context.task.evaluation.take(probe_rows(context.task))
         write_examples(probe, folder / "probe.json")
         quick = worth_starting(entries, slow, prefer)
         rows = _measure(context, artifact, folder, quick, reference, prefer)

@@ -211,6 +211,7 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
             f"One seed on {', '.join(single)}: chance in training is not in what they add to the intervals, which are "
             "too narrow by that."
         )
+    notes.append("Each task has one teacher: chance in its training is in no interval.")
     scale_bits = _scale_bits(variants)
     if len(scale_bits) > 1:
         told = "; ".join(f"{what} on {', '.join(tasks)}" for what, tasks in scale_bits.items())

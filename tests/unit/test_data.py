@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from dqf.config import RunConfig
 from dqf.data import glue
@@ -16,7 +16,7 @@ from dqf.errors import UserError
 from dqf.models.loading import load_source
 from dqf.sections import TaskConfig
 from dqf.settings import load_settings
-from tests.support.tiny import write_csv, write_llama, write_tokenizer
+from tests.support.tiny import write_bert, write_csv, write_llama, write_tokenizer
 
 # Of `write_csv(rows=200)`, as they were before data had a seed of its own: cached stages hang on them.
 FINGERPRINT_OF_SEED_0 = "a527a190ae8124d16563a0a080b142dfe600a90bc0626c6ac1d649104d4387bf"
@@ -127,6 +127,23 @@ def test_a_decoder_is_loaded_with_a_tokenizer_that_knows_pairs(tmp_path, monkeyp
     task = Task("t", "classification", ("a", "b"), "accuracy", nothing, nothing)
     found = load_source(str(folder), task, load_settings(tmp_path / "results"), 0, tmp_path / "scratch")
     assert Tokenizer.from_file(str(found.tokenizer_json)).num_special_tokens_to_add(True) == 1
+
+
+def test_a_cased_models_tokenizer_stays_cased(tmp_path, monkeypatch):
+    """transformers makes a BERT's tokenizer anew from its vocabulary, lower-cased where no config says otherwise."""
+    monkeypatch.setenv("DQF_MODEL_DIRS", str(tmp_path))
+    folder = write_bert(tmp_path / "model")
+    words = {word: at for at, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "Good"))}
+    cased = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    cased.normalizer = normalizers.BertNormalizer(lowercase=False)
+    cased.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    cased.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").unlink()
+    nothing = Examples((), None, np.zeros(0, dtype=np.int64))
+    task = Task("t", "classification", ("a", "b"), "accuracy", nothing, nothing)
+    found = load_source(str(folder), task, load_settings(tmp_path / "results"), 0, tmp_path / "scratch")
+    kept = Tokenizer.from_file(str(found.tokenizer_json))
+    assert kept.encode("Good good", add_special_tokens=False).ids == [6, 5]
 
 
 def test_a_tokenizer_that_knows_pairs_is_left_alone(tmp_path):
@@ -256,6 +273,25 @@ def test_padding_is_on_the_right_and_masked():
         length = len(data.ids[row])
         assert batch["attention_mask"][row].sum() == length
         assert (batch["input_ids"][row, length:] == 9).all()
+
+
+def test_no_text_stands_on_both_sides_however_it_is_cased_or_spaced(tmp_path, settings):
+    texts = [f"text number {i}" for i in range(100)]
+    frame = pd.DataFrame({"text": [*texts, *(f" {text.upper()}" for text in texts)], "label": ["x", "y"] * 100})
+    task = load_task(config_for(write(tmp_path, "a.csv", frame)), settings)
+    kept, held = ({" ".join(text.lower().split()) for text in part.texts} for part in (task.train, task.evaluation))
+    assert len(held) == 20
+    assert not kept & held
+
+
+@pytest.mark.parametrize(("questions", "shared"), [(100, False), (10, True)])
+def test_first_texts_of_pairs_are_held_out_as_a_whole_where_there_are_enough(tmp_path, settings, questions, shared):
+    rows = [(f"question {i % questions}", f"answer {i}", "xy"[i % 2]) for i in range(400)]
+    frame = pd.DataFrame(rows, columns=["text", "b", "label"])
+    task = load_task(config_for(write(tmp_path, "a.csv", frame), text_pair_column="b"), settings)
+    assert len(task.evaluation) == 80
+    assert bool(set(task.train.texts) & set(task.evaluation.texts)) is shared
+    assert not set(task.train.pairs) & set(task.evaluation.pairs)
 
 
 def write_glue(root, name, columns, labels, splits):

@@ -105,7 +105,7 @@ def test_probe_texts_are_the_runs_own_rows_where_its_data_is_here(root, tmp_path
     settings = load_settings(root)
     allowed = type(settings)(settings.results_dir, (tmp_path,), (tmp_path,), 1)
     probe = probe_of_run(run_dir, allowed)
-    assert probe.source.startswith("first evaluation rows of")
+    assert probe.source.startswith("evaluation rows of")
     assert len(probe.texts) <= 64
     (tmp_path / "data.csv").unlink()
     assert probe_of_run(run_dir, allowed) == built_in_probe()

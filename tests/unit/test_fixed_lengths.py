@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dqf.data.tasks import CLASSIFICATION
+from dqf.data.tasks import CLASSIFICATION, Examples
 from dqf.errors import Cancelled
 from dqf.progress import SilentReporter
 from dqf.runtimes._lengths import padded_length
@@ -48,7 +48,10 @@ class FakeServed:
 def fit(served, tmp_path, allowed_mb, size_bytes=1_000_000, inputs=("input_ids", "attention_mask"), **options):
     context = SimpleNamespace(
         config=SimpleNamespace(measurement=SimpleNamespace(fixed_length_mb=allowed_mb)),
-        task=SimpleNamespace(kind=CLASSIFICATION),
+        task=SimpleNamespace(
+            kind=CLASSIFICATION,
+            evaluation=Examples(tuple("abcd"), None, np.array([0, 1, 0, 1])),
+        ),
         reporter=options.pop("reporter", None) or SilentReporter(),
     )
     artifact = SimpleNamespace(size_bytes=size_bytes, manifest={"inputs": list(inputs), "max_length": LONGEST})

@@ -164,6 +164,18 @@ def test_h2_is_undecided_between_equals_and_without_a_shared_runtime():
     assert (none.verdict, none.p_holm) == ("undecided", 1.0)
 
 
+def test_a_lead_within_which_one_network_differs_from_itself_is_none():
+    """In one runtime students are one network; over many runs 2 % can be told from nothing, but says nothing."""
+    close = judge_h2(evidence(ms={**MS, "student-ft": 1.54, "student-kd": 1.54}))[0]
+    shared = close.details["sessions"]["shared"]
+    assert shared["low"] > 1
+    assert shared["p_holm"] < 0.05
+    assert (shared["verdict"], close.verdict) == ("undecided", "undecided")
+    assert "within the 5% by which one network differs from itself" in close.sentence
+    behind = judge_h2(evidence(ms={**MS, "student-ft": 1.46, "student-kd": 1.46}))[0]
+    assert behind.details["sessions"]["shared"]["verdict"] == "undecided"
+
+
 def test_h2_says_nothing_of_a_session_that_lacks_a_rival():
     variants, predictions, latency = study_frames()
     lost = (latency["session"] == "shared") & (latency["variant"] == "teacher") & (latency["task"] == "b")

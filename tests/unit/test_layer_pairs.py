@@ -40,6 +40,17 @@ def test_padding_is_never_pooled():
     assert torch.equal(last[0], torch.stack([hidden[1][0, 1], hidden[1][1, 2]]))
 
 
+def test_massive_tokens_are_no_part_of_a_mean():
+    """A decoder's first token, in its middle layers: a mean with it is its state divided by the text's length."""
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
+    states = torch.randn(3, 4, 8)
+    states[:, 0] *= 100
+    (mean,) = sentence_states([states], [0], mask, last=False)
+    assert torch.allclose(mean[0], states[0, 1:].mean(0), atol=1e-5)
+    assert torch.allclose(mean[1], states[1, 1], atol=1e-5)
+    assert torch.allclose(mean[2], states[2, 0]), "a text of one token has no other"
+
+
 def test_attention_is_averaged_over_heads():
     maps = [torch.rand(2, 3, 4, 4) for _ in range(2)]
     assert torch.allclose(mean_attention(maps, 2)[1], sum(maps[1][1]) / 3)
