@@ -1,4 +1,4 @@
-"""A Llama-like decoder as an ONNX graph of ONNX Runtime's own operators, weights as codes, keys and values in place.
+"""A Llama-like decoder as an ONNX graph of ONNX Runtime's own operators, keys and values in place.
 
 A traced graph of SmolLM2-135M has 6 600 nodes, most of them shapes, rotations and transpositions around an attention
 that is taken apart: beside 210 products they take half of a decode step's time. Written by hand it has 10 per layer.
@@ -28,20 +28,22 @@ ROUND_INPUTS = 4
 """Accuracy level of `MatMulNBits` that rounds inputs to 8 bits, block by block."""
 
 
+Weight = QuantizedWeight | torch.Tensor
+Quantize = Callable[[torch.Tensor], Weight]
+
+
 class Decoder:
     """A decoder in ONNX Runtime, batch 1; its position moves with every call and can be set back.
 
     Args:
         model: Llama-like causal decoder in FP32 whose output projection is its embedding table.
-        quantize: gives a (rows, columns) weight's 4-bit codes.
+        quantize: gives a (rows, columns) weight's 4-bit codes; None leaves weights in FP32.
         file: where the graph is written.
         capacity: tokens that can be kept.
         threads: for inference.
     """
 
-    def __init__(
-        self, model: Any, quantize: Callable[[torch.Tensor], QuantizedWeight], file: Path, capacity: int, threads: int
-    ) -> None:
+    def __init__(self, model: Any, quantize: Quantize | None, file: Path, capacity: int, threads: int) -> None:
         import onnxruntime
 
         onnx.save_model(_Writer(model, quantize, capacity).written(), str(file))
@@ -78,8 +80,8 @@ class Decoder:
 class _Writer:
     """Writes a decoder's graph, one node after the other."""
 
-    def __init__(self, model: Any, quantize: Callable[[torch.Tensor], QuantizedWeight], capacity: int) -> None:
-        self._model, self._quantize, self._capacity = model.model, quantize, capacity
+    def __init__(self, model: Any, quantize: Quantize | None, capacity: int) -> None:
+        self._model, self._quantize, self._capacity = model.model, quantize or (lambda weight: weight), capacity
         self._config = model.config
         self._nodes: list[Any] = []
         self._initializers: list[Any] = []
@@ -114,7 +116,9 @@ class _Writer:
         self._add("cosines", np.cos(angles).astype(np.float32))
         self._add("sines", np.sin(angles).astype(np.float32))
 
-    def _embed(self, table: QuantizedWeight) -> str:
+    def _embed(self, table: Weight) -> str:
+        if isinstance(table, torch.Tensor):
+            return self._node("Gather", [self._add("embedding", table.numpy()), "input_ids"], "embedded", axis=0)
         codes, *rest = self._codes("embedding", table, (len(table.codes), -1))
         block = {"bits": BITS, "block_size": _width(table), "gather_axis": 0, "quantize_axis": 1}
         return self._node("GatherBlockQuantized", [codes, "input_ids", *rest], "embedded", CONTRIBUTED, **block)
@@ -154,7 +158,9 @@ class _Writer:
         inner = self._node("Mul", [opened, up], f"inner.{at}")
         return self._product(f"down.{at}", inner, self._quantize(mlp.down_proj.weight.detach()))
 
-    def _product(self, name: str, states: str, weight: QuantizedWeight) -> str:
+    def _product(self, name: str, states: str, weight: Weight) -> str:
+        if isinstance(weight, torch.Tensor):
+            return self._node("MatMul", [states, self._add(f"{name}.weight", weight.numpy().T)], name)
         rows, columns = weight.codes.shape
         facts = {"K": columns, "N": rows, "bits": BITS, "block_size": _width(weight), "accuracy_level": ROUND_INPUTS}
         codes = self._codes(name, weight, (*weight.scale.shape, -1))

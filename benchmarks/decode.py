@@ -1,5 +1,7 @@
 """Prefill and decode of the starter's decoder: 4-bit weights beside BF16 and FP32 ones.
 
+Peers in torch are what people run today; the same graph with FP32 weights says how much of a ratio is the graph's.
+
     pip install -r requirements-export.txt
     python benchmarks/decode.py [--threads 2]
 
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
 PROMPT, STEPS, GROUP_SIZE = 128, 300, 64
 OURS = ("torch, 4-bit", "ONNX Runtime, 4-bit")
-PEERS = {"torch BF16": "bf16", "torch FP32": "fp32"}
+SAME_GRAPH = "ONNX Runtime, FP32"
+PEERS = {"torch BF16": "bf16", "torch FP32": "fp32", SAME_GRAPH: "the_same_graph_fp32"}
 TOLERANCE = 0.08
 """Largest relative L2 distance of the logits from those of the same codes in FP32, as for artifacts."""
 
@@ -86,6 +89,7 @@ def main() -> None:
     decoders = {
         "torch, 4-bit": InTorch(_packed(_lm.load_base(base))),
         "ONNX Runtime, 4-bit": Decoder(_lm.load_base(base), _rounded, file, 2 * PROMPT, arguments.threads),
+        SAME_GRAPH: Decoder(_lm.load_base(base), None, arguments.work / "fp32.onnx", 2 * PROMPT, arguments.threads),
         "torch BF16": InTorch(_lm.load_base(base).bfloat16()),
         "torch FP32": InTorch(_lm.load_base(base)),
     }

@@ -8,6 +8,7 @@
 | `DQF_THREADS` | CPU threads for training and for latency | all cores |
 | `DQF_TRAINING_THREADS` | CPU threads for training and quantizing alone | as `DQF_THREADS` |
 | `DQF_WATTS_PER_CORE` | power of a busy core, for the estimate of energy where no counter can be read | 5 |
+| `DQF_WATTS_PER_GPU` | power of a busy GPU, likewise | 250 |
 | `DQF_SERVING_MEMORY_MB` | memory that the models of the Playground may take together | 2000 |
 
 Five watts is an assumption, not a measurement: rated power divided by threads is about 2 to 4 W for server
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from dqf.errors import UserError
 
-WATTS_PER_CORE = 5.0
+WATTS_PER_CORE, WATTS_PER_GPU = 5.0, 250.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Settings:
     model_dirs: tuple[Path, ...]
     threads: int
     watts_per_core: float = WATTS_PER_CORE
+    watts_per_gpu: float = WATTS_PER_GPU
     serving_memory_bytes: int = 2_000_000_000
     own_training_threads: int = 0
 
@@ -78,8 +80,8 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
     """Read the settings from the environment; `results_dir` overrides `DQF_RESULTS_DIR`.
 
     Raises:
-        UserError: `DQF_THREADS`, `DQF_TRAINING_THREADS`, `DQF_SERVING_MEMORY_MB` or `DQF_WATTS_PER_CORE` is not a
-            number as it should be.
+        UserError: `DQF_THREADS`, `DQF_TRAINING_THREADS`, `DQF_SERVING_MEMORY_MB`, `DQF_WATTS_PER_CORE` or
+            `DQF_WATTS_PER_GPU` is not a number as it should be.
     """
     root = Path(results_dir or os.environ.get("DQF_RESULTS_DIR") or "results").expanduser().resolve()
     threads = _positive("DQF_THREADS", "unset it to use all cores")
@@ -91,7 +93,8 @@ def load_settings(results_dir: str | Path | None = None) -> Settings:
         model_dirs=_folders(os.environ.get("DQF_MODEL_DIRS")) or (Path.cwd().resolve(),),
         threads=threads or _cores(),
         serving_memory_bytes=(memory_mb or 2000) * 1_000_000,
-        watts_per_core=_watts_per_core(),
+        watts_per_core=_watts("DQF_WATTS_PER_CORE", WATTS_PER_CORE),
+        watts_per_gpu=_watts("DQF_WATTS_PER_GPU", WATTS_PER_GPU),
         own_training_threads=training_threads,
     )
 
@@ -108,16 +111,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _watts_per_core() -> float:
-    raw = os.environ.get("DQF_WATTS_PER_CORE", "").strip()
+def _watts(name: str, usual: float) -> float:
+    raw = os.environ.get(name, "").strip()
     try:
-        watts = float(raw or WATTS_PER_CORE)
+        watts = float(raw or usual)
     except ValueError:
         watts = 0.0
     if not 0 < watts <= 1000:
         raise UserError(
-            f"`DQF_WATTS_PER_CORE` must be a number above 0 and at most 1000: got {raw!r}; unset it to assume "
-            f"{WATTS_PER_CORE:g} W."
+            f"`{name}` must be a number above 0 and at most 1000: got {raw!r}; unset it to assume {usual:g} W."
         )
     return watts
 

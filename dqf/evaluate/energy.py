@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-RAPL, NVML, ESTIMATE = "rapl", "nvml", "estimate"
+RAPL, NVML, ESTIMATE, GPU_ESTIMATE = "rapl", "nvml", "estimate", "estimate_gpu"
 POWERCAP = Path("/sys/class/powercap")
 
 
@@ -111,23 +111,24 @@ def _nvml_meter() -> NvmlMeter | None:
 
 
 def energy_per_1000(
-    examples: float, joules: float | None, source: str | None, cpu_s: float, device: str, watts_per_core: float
+    examples: float, joules: float | None, source: str | None, busy_s: float, device: str, watts: float
 ) -> dict[str, Any]:
-    """Return `energy_j_per_1000`, `energy_source` and, of an estimate, `energy_watts_per_core`.
+    """Return `energy_j_per_1000`, `energy_source` and, of an estimate, the assumed `energy_watts_per_core`.
 
     Args:
         examples: how many were predicted.
         joules: what a counter measured for them, None without one.
         source: of the counter.
-        cpu_s: seconds of processor time, over all threads, that the serving process took for them.
-        device: `cpu` or `cuda`; processor time says nothing of a GPU, so that there is no estimate for one.
-        watts_per_core: assumed power of a busy core.
+        busy_s: seconds of processor time, over all threads, that the serving process took for them; of a GPU, which
+            that says nothing of, seconds by the clock.
+        device: `cpu` or `cuda`.
+        watts: assumed power of a busy core, or of a busy GPU.
     """
     assumed = None
     # A counter that did not move was too slow for what it should measure.
     if not joules or source is None:
-        source, joules = (None, None) if device.startswith("cuda") else (ESTIMATE, cpu_s * watts_per_core)
-        assumed = watts_per_core if source else None
+        source, joules = GPU_ESTIMATE if device.startswith("cuda") else ESTIMATE, busy_s * watts
+        assumed = watts
     return {
         "energy_j_per_1000": None if joules is None else 1000 * joules / examples,
         "energy_source": source,

@@ -133,6 +133,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     environment["DQF_THREADS"] = str(settings.threads)
     environment["DQF_TRAINING_THREADS"] = str(settings.training_threads)
     environment["DQF_WATTS_PER_CORE"] = f"{settings.watts_per_core:g}"
+    environment["DQF_WATTS_PER_GPU"] = f"{settings.watts_per_gpu:g}"
     environment["PYTHONUNBUFFERED"] = "1"
     source = str(Path(dqf.__file__).resolve().parent.parent)
     known = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]

@@ -169,7 +169,10 @@ def _variant(
         "speedup_ci95_low": speedup[1],
         "speedup_ci95_high": speedup[2],
         **throughput_figures(
-            batches[batches["variant_id"] == one.variant_id], context.device.type, context.settings.watts_per_core
+            batches[batches["variant_id"] == one.variant_id],
+            context.device.type,
+            context.settings.watts_per_core,
+            context.settings.watts_per_gpu,
         ),
         "load_ms": metrics["load_ms"],
         "peak_rss_bytes": metrics["peak_rss_bytes"],

@@ -7,11 +7,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dqf.evaluate.energy import ESTIMATE, NVML, RAPL
+from dqf.evaluate.energy import ESTIMATE, GPU_ESTIMATE, NVML, RAPL
 from dqf.ui import components
 from dqf.ui import format as fmt
 
-ENERGY_SOURCES = {ESTIMATE: "estimated", RAPL: "measured, processor", NVML: "measured, GPU"}
+ENERGY_SOURCES = {
+    ESTIMATE: "estimated",
+    GPU_ESTIMATE: "estimated, GPU",
+    RAPL: "measured, processor",
+    NVML: "measured, GPU",
+}
+ASSUMED = {
+    ESTIMATE: "processor time of the serving process times an assumed {} W per busy core (DQF_WATTS_PER_CORE)",
+    GPU_ESTIMATE: "time by the clock times an assumed {} W of the GPU (DQF_WATTS_PER_GPU)",
+}
 
 
 def build(variants: pd.DataFrame, scores: pd.DataFrame, with_run: bool = False) -> pd.DataFrame:
@@ -80,7 +89,7 @@ def columns(table: pd.DataFrame, with_run: bool = False) -> dict[str, Any]:
         ),
         "Energy is": st.column_config.TextColumn(
             help="Measured: by a counter of the processor or the GPU. Estimated: processor seconds of the serving "
-            "process times an assumed power per core."
+            "process times an assumed power per core; of a GPU, seconds by the clock times its assumed power."
         ),
         "Retention (%)": st.column_config.ProgressColumn(
             format="%.1f", min_value=0, max_value=100, help="Score divided by the teacher's score."
@@ -108,14 +117,14 @@ def energy_note(variants: pd.DataFrame) -> str:
     known = variants[variants["energy_j_per_1000"].notna()]
     if known.empty:
         return ""
-    watts = sorted(known.loc[known["energy_source"] == ESTIMATE, "energy_watts_per_core"].dropna().unique())
-    if not watts:
+    told = []
+    for source, words in ASSUMED.items():
+        watts = sorted(known.loc[known["energy_source"] == source, "energy_watts_per_core"].dropna().unique())
+        if watts:
+            told.append(words.format(" or ".join(f"{one:g}" for one in watts)))
+    if not told:
         return "Energy was measured by counters of the hardware, idle power included."
-    assumed = " or ".join(f"{one:g}" for one in watts)
-    return (
-        f"Energy marked estimated is processor time of the serving process times an assumed {assumed} W per busy core "
-        "(DQF_WATTS_PER_CORE): good for comparing variants, not for a power bill."
-    )
+    return f"Energy marked estimated is {', or '.join(told)}: good for comparing variants, not for a power bill."
 
 
 def energy_caption(variants: pd.DataFrame) -> None:

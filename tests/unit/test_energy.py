@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dqf.errors import UserError
-from dqf.evaluate.energy import RaplMeter, energy_per_1000, open_meter
+from dqf.evaluate.energy import RaplMeter, open_meter
 from dqf.evaluate.throughput import throughput_figures
 from dqf.settings import load_settings
 
@@ -62,11 +62,12 @@ def test_nvml_counts_the_first_visible_gpu(monkeypatch):
     assert meter.joules(meter.read(), meter.read()) == pytest.approx(3.5)
 
 
-def test_without_nvml_a_gpu_has_no_energy_not_the_processors(monkeypatch):
+def test_without_nvml_a_gpus_energy_is_estimated_by_the_clock_not_by_processor_time(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert open_meter("cuda") is None
-    figures = energy_per_1000(80, None, None, 1.0, "cuda", 5.0)
-    assert set(figures.values()) == {None}
+    figures = throughput_figures(batches(), "cuda", 5.0, 250.0)
+    assert figures["energy_j_per_1000"] == pytest.approx(1000 * 0.13 * 250 / 32)
+    assert (figures["energy_source"], figures["energy_watts_per_core"]) == ("estimate_gpu", 250.0)
 
 
 def batches(**changes):
@@ -82,7 +83,7 @@ def batches(**changes):
 
 
 def test_throughput_is_a_median_and_energy_a_labelled_estimate():
-    assert throughput_figures(batches(), "cpu", 5.0) == pytest.approx(
+    assert throughput_figures(batches(), "cpu", 5.0, 250.0) == pytest.approx(
         {
             "throughput_per_s": 400.0,
             "throughput_batch": 8,
@@ -96,14 +97,14 @@ def test_throughput_is_a_median_and_energy_a_labelled_estimate():
 
 def test_measured_energy_names_its_counter_and_no_assumption():
     measured = batches(energy_j=[0.1, 0.2, 0.02], energy_source=["rapl"] * 3)
-    figures = throughput_figures(measured, "cpu", 5.0)
+    figures = throughput_figures(measured, "cpu", 5.0, 250.0)
     assert figures["energy_j_per_1000"] == pytest.approx(10.0)
     assert (figures["energy_source"], figures["energy_watts_per_core"]) == ("rapl", None)
 
 
 def test_a_counter_that_stood_still_is_not_believed():
     still = batches(energy_j=[0.0, 0.0, 0.0], energy_source=["rapl"] * 3)
-    assert throughput_figures(still, "cpu", 5.0)["energy_source"] == "estimate"
+    assert throughput_figures(still, "cpu", 5.0, 250.0)["energy_source"] == "estimate"
 
 
 @pytest.mark.parametrize("given", ["many", "0", "-3", "nan", "inf", "1e9"])

@@ -7,6 +7,7 @@ import pytest
 
 from dqf.errors import UserError
 from dqf.evaluate.metrics import compute_metric
+from dqf.evaluate.significance import holm
 from dqf.ui import format as fmt
 from dqf.ui import paper
 from dqf.ui.findings import averages as task_averages
@@ -244,7 +245,12 @@ def test_every_cell_of_the_chart_says_its_outcome(hidden_labels):
     rows = tables.pays_rows(hidden_labels)
     figure = pays_chart.figure(rows, "Training rows with labels")
     assert len(figure.layout.annotations) == len(rows)
-    assert {one.text.split("</b>")[0].removeprefix("<b>") for one in figure.layout.annotations} == set(rows["outcome"])
+    assert rows["p_holm"].tolist() == holm(rows["p_value"].tolist())
+    rows.loc[1, "p_holm"] = 0.01
+    figure = pays_chart.figure(rows, "Training rows with labels")
+    said = [one.text.split("</b>")[0].removeprefix("<b>") for one in figure.layout.annotations]
+    marks = ["*" if p < 0.05 else "" for p in rows["p_holm"]]
+    assert said == [f"{outcome} {mark}".strip() for outcome, mark in zip(rows["outcome"], marks, strict=True)]
     z = np.array(figure.data[0].z, dtype=float)
     assert z.shape == (rows["name"].nunique(), 3)
     assert z[0, 0] == pytest.approx(rows["difference"].iloc[0])

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
+ALPHA, FIRM = 0.05, " *"
 LEAST_RANGE = 1.0
 """Points at either end of the colours, at least: noise must not look like a finding."""
 COLOURS = [[0.0, "#b2182b"], [0.5, "#f2f2f2"], [1.0, "#2166ac"]]
@@ -54,7 +55,9 @@ def figure(rows: pd.DataFrame, title: str) -> go.Figure:
         chart.add_annotation(
             x=values.index(row["value"]),
             y=names.index(row["name"]),
-            text=f"<b>{row['outcome']}</b><br>{row['difference']:+.1f}".replace("-", "\u2212"),
+            text=f"<b>{row['outcome']}{FIRM * (row['p_holm'] < ALPHA)}</b><br>{row['difference']:+.1f}".replace(
+                "-", "\u2212"
+            ),
             showarrow=False,
             font={"size": 12, "color": "#ffffff" if strong else "#1f2328"},
         )

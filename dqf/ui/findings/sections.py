@@ -90,8 +90,8 @@ def pays(study: Study) -> None:
             if hidden
             else ""
         )
-        + ". Wins and loses: the 95 % interval of the paired difference leaves out 0 (not corrected for the number of "
-        "cells)."
+        + ". Wins and loses: the 95 % interval of the paired difference leaves out 0; with an asterisk also after "
+        "correction (Holm) for the number of cells."
     )
     rows_behind(rows.drop(columns="bits"), "distillation-pays")
 

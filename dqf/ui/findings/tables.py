@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from dqf.evaluate.significance import holm
 from dqf.ui import format as fmt
 from dqf.ui import paper
 from dqf.ui.theme import variant_title
@@ -256,8 +257,9 @@ WINS, TIES, LOSES = "wins", "ties", "loses"
 def pays_rows(conditions: Sequence[Part], paths: Sequence[str] = (LABELS,)) -> pd.DataFrame:
     """Return what distillation adds to the score at each value of some settings and each bit-width.
 
-    Columns value (as text), bits, name, difference, low, high (in points), score, plain_score, p_value, outcome.
-    It wins or loses where the 95 % interval of the paired difference leaves out 0, else it ties.
+    Columns value (as text), bits, name, difference, low, high (in points), score, plain_score, p_value, outcome,
+    p_holm (over all rows). It wins or loses where the 95 % interval of the paired difference leaves out 0, else it
+    ties.
     """
     known = [part for part in conditions if all(path in (part.get("settings") or {}) for path in paths)]
     ranked = {path: _ranked(conditions, path) for path in paths}
@@ -292,6 +294,8 @@ def pays_rows(conditions: Sequence[Part], paths: Sequence[str] = (LABELS,)) -> p
         for part in sorted(known, key=place)
         for row in part.get("distillation_pays") or ()
     ]
+    for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = corrected
     return pd.DataFrame(rows)
 
 
