@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dqf import registry
 from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.environment import multiplies_bf16
@@ -25,7 +26,8 @@ TRAINING_FLOPS_PER_CORE = {True: 80e9, False: 40e9}
 INFERENCE_FLOPS_PER_CORE = 80e9
 OPTIMIZER_BYTES_PER_S = 12e9
 PROCESS_START_S = 3.0
-QUANTIZE_S_PER_PARAM = 5e-7
+QUANTIZE_S_PER_PARAM, SECONDS = 5e-7, "seconds_per_param"
+"""Of ours; an engine from outside says its own under that name."""
 MIXED_PASSES = 12
 """Of a mixed precision beside one of uniform bits: four bit-widths are tried, and every layer's sensitivity to them."""
 RUNTIME_BYTES = 700_000_000
@@ -150,7 +152,8 @@ def estimate(config: RunConfig, settings: Settings) -> Estimate:
         if config.student.tuning == LORA:
             trained = _adapter_params(student, config.student.lora_rank)
         parts[STUDENTS] += 2 * _training_s(student, trained, rows, steps, work, settings)
-        parts[QUANTIZE] += 2 * passes * student.linear_params * QUANTIZE_S_PER_PARAM
+        rate = registry.get("quantizer", config.quantization.quantizer).facts.get(SECONDS, QUANTIZE_S_PER_PARAM)
+        parts[QUANTIZE] += 2 * passes * student.linear_params * float(rate)
         tuned_tokens = config.quantization.block_steps * CALIBRATION_ROWS * work.tokens_per_row
         parts[QUANTIZE] += 2 * forms * 6 * student.linear_params * tuned_tokens / _training_flops(settings)
         if steps := config.quantization.output_steps:

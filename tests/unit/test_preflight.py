@@ -234,3 +234,14 @@ def test_adapters_take_less_memory_and_are_counted_exactly(root):
     config = RunConfig.from_dict(tiny_config(root, teacher=lora, student=lora))
     plain = RunConfig.from_dict(tiny_config(root))
     assert estimate(config, load_settings(root)).memory_bytes < estimate(plain, load_settings(root)).memory_bytes
+
+
+def test_an_engine_from_outside_is_known_to_be_slow(root):
+    """Estimates said a minute for what takes a quarter of an hour."""
+    student = {"model": "teacher-layers", "keep_layers": "1"}
+
+    def quantizing(name):
+        changes = {"student": student, "quantization": {"quantizer": name, "bits": [4]}}
+        return estimate(RunConfig.from_dict(tiny_config(root, **changes)), load_settings(root)).parts[QUANTIZE]
+
+    assert quantizing("autoawq") == pytest.approx(20 * quantizing("awq"))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     summary="The AutoAWQ library's own search, on the decoders it knows; to compare with `awq`.",
     needs_calibration=True,
     engine="awq",
+    seconds_per_param=1e-5,  # 1 023 s for SmolLM2-135M on two cores (docs/benchmarks.md)
     architectures=DECODERS,
     instead="awq",
 )
