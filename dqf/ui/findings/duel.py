@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from dqf.errors import UserError
 from dqf.evaluate.metrics import metric
-from dqf.evaluate.statistics import MacroResamples, estimate_of, far_p_value, holm, macro_average, resample_task
+from dqf.evaluate.statistics import (
+    MacroResamples,
+    TaskResamples,
+    estimate_of,
+    far_p_value,
+    holm,
+    macro_average,
+    resample_task,
+)
 from dqf.study.files import SUMMARY
 from dqf.ui import components
 from dqf.ui import format as fmt
@@ -67,8 +75,11 @@ def _duel(study: Study, part: Part, bits: str, titles: dict[str, str]) -> None:
     kind = next(str(row["variant"]) for row in part["variants"] if row["system"] == second)
     drawn = rows.assign(first=first, second=rows["task"])
     labels = {first: titles[first], **{task: task for task in rows["task"]}}
-    whole = rows[rows["task"] == AVERAGE].iloc[0]
+    whole, *others = rows[rows["task"].str.startswith(AVERAGE)].to_dict("records")
     st.markdown(f"**{_sentence(titles[first], titles[second], whole)}**")
+    for other in others:
+        mute = other["task"].removeprefix(f"{AVERAGE} without ")
+        st.markdown(f"Without {mute}, whose teacher gives one answer to all: {_told(other)}.")
     st.plotly_chart(
         differences.forest(drawn, labels, dict.fromkeys(rows["task"], kind), named_first=False),
         config=PLAIN,
@@ -96,6 +107,8 @@ def _compared(_study: Study, _part: Part, folder: str, stamp: int, condition: st
 def compare(study: Study, part: Part, first: str, second: str) -> pd.DataFrame:
     """Return one row per task and one for the average: second minus first.
 
+    Where some task's teacher does no better than one answer to all, a second average is without it.
+
     Returns:
         Columns task, metric, n, seeds, score_first, score_second, difference, low, high (95 %), p_value, p_holm
         (over the tasks), verdict (`second`, `first` or empty).
@@ -115,13 +128,27 @@ def compare(study: Study, part: Part, first: str, second: str) -> pd.DataFrame:
         rows[-1] |= _difference(macro_average([found], resample_seeds=True), first, second)
     for row, corrected in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = corrected
-    whole = _difference(macro_average(resampled, resample_seeds=True), first, second)
-    n, seeds = sum(row["n"] for row in rows), max(row["seeds"] for row in rows)
-    rows.append({"task": AVERAGE, "metric": "macro", "n": n, "seeds": seeds, **whole, "p_holm": whole["p_value"]})
+    mute = {flag["task"] for flag in part["sanity"] if isinstance(flag, Mapping) and flag.get("kind") == "constant"}
+    telling = [at for at, task in enumerate(part["tasks"]) if task not in mute]
+    averages: dict[str, Sequence[int]] = {AVERAGE: range(len(rows))}
+    if 0 < len(telling) < len(rows):
+        averages[f"{AVERAGE} without {', '.join(task for task in part['tasks'] if task in mute)}"] = telling
+    rows += [
+        _average(name, [rows[at] for at in over], [resampled[at] for at in over], first, second)
+        for name, over in averages.items()
+    ]
     table = pd.DataFrame(rows)
     claimed = (table["p_holm"] < ALPHA) & (table["difference"] != 0)
     table["verdict"] = np.where(claimed, np.where(table["difference"] > 0, "second", "first"), "")
     return table
+
+
+def _average(
+    name: str, rows: Sequence[Mapping[str, Any]], resampled: Sequence[TaskResamples], first: str, second: str
+) -> dict[str, Any]:
+    found = _difference(macro_average(resampled, resample_seeds=True), first, second)
+    n, seeds = sum(row["n"] for row in rows), max(row["seeds"] for row in rows)
+    return {"task": name, "metric": "macro", "n": n, "seeds": seeds, **found, "p_holm": found["p_value"]}
 
 
 def _difference(macro: MacroResamples, first: str, second: str) -> dict[str, float]:
@@ -156,12 +183,16 @@ def _both(study: Study, part: Part, task: str, first: str, second: str) -> tuple
     return labels, stacked
 
 
-def _sentence(first: str, second: str, whole: pd.Series) -> str:
-    low, high = sorted((100 * whole["low"], 100 * whole["high"]))
-    told = f"{100 * abs(whole['difference']):.1f} points [{low:+.1f}, {high:+.1f}]".replace("-", "\u2212")
-    word = "above" if whole["difference"] >= 0 else "below"
+def _sentence(first: str, second: str, whole: Mapping[str, Any]) -> str:
     shown = "" if whole["verdict"] else ": no difference can be shown"
-    return f"On average {second} is {told} {word} {first}{shown} (p {fmt.p_value(whole['p_value'])})."
+    return f"On average {second} is {_told(whole)} {first}{shown} (p {fmt.p_value(whole['p_value'])})."
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """Return `2.3 points [1.1, 3.5] above`: the interval counts in the word's direction."""
+    word, sign = ("above", 1) if row["difference"] >= 0 else ("below", -1)
+    low, high = sorted(100 * sign * row[end] for end in ("low", "high"))
+    return f"{100 * abs(row['difference']):.1f} points [{low:.1f}, {high:.1f}] {word}".replace("-", "\u2212")
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
