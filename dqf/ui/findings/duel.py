@@ -75,7 +75,8 @@ def _duel(study: Study, part: Part, bits: str, titles: dict[str, str]) -> None:
     kind = next(str(row["variant"]) for row in part["variants"] if row["system"] == second)
     drawn = rows.assign(first=first, second=rows["task"])
     labels = {first: titles[first], **{task: task for task in rows["task"]}}
-    whole, *others = rows[rows["task"].str.startswith(AVERAGE)].to_dict("records")
+    averages: Any = rows[rows["task"].str.startswith(AVERAGE)].to_dict("records")
+    whole, *others = averages
     st.markdown(f"**{_sentence(titles[first], titles[second], whole)}**")
     for other in others:
         mute = other["task"].removeprefix(f"{AVERAGE} without ")
