@@ -30,7 +30,7 @@ from dqf.ui.findings.studies import Study
 from dqf.ui.findings.view import PLAIN, rows_behind
 
 Part = Mapping[str, Any]
-AVERAGE = "average"
+AVERAGE, MACRO = "average", "macro"
 ALPHA = 0.05
 METHOD = (
     "Second minus first, in percentage points of each task's metric, mean over the seeds that both have. Intervals and "
@@ -75,7 +75,7 @@ def _duel(study: Study, part: Part, bits: str, titles: dict[str, str]) -> None:
     kind = next(str(row["variant"]) for row in part["variants"] if row["system"] == second)
     drawn = rows.assign(first=first, second=rows["task"])
     labels = {first: titles[first], **{task: task for task in rows["task"]}}
-    averages: Any = rows[rows["task"].str.startswith(AVERAGE)].to_dict("records")
+    averages: Any = rows[rows["metric"] == MACRO].to_dict("records")
     whole, *others = averages
     st.markdown(f"**{_sentence(titles[first], titles[second], whole)}**")
     for other in others:
@@ -149,7 +149,7 @@ def _average(
 ) -> dict[str, Any]:
     found = _difference(macro_average(resampled, resample_seeds=True), first, second)
     n, seeds = sum(row["n"] for row in rows), max(row["seeds"] for row in rows)
-    return {"task": name, "metric": "macro", "n": n, "seeds": seeds, **found, "p_holm": found["p_value"]}
+    return {"task": name, "metric": MACRO, "n": n, "seeds": seeds, **found, "p_holm": found["p_value"]}
 
 
 def _difference(macro: MacroResamples, first: str, second: str) -> dict[str, float]:
