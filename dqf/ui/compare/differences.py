@@ -169,7 +169,7 @@ def forest(table: pd.DataFrame, labels: dict[str, str], kinds: dict[str, str], n
             },
             hovertemplate=f"{html.escape(second)}: %{{x:+.1f}} pp, corrected p {p}<extra></extra>",
         )
-    figure.update_layout(height=80 + 30 * len(table), margin=MARGIN, showlegend=False)
+    figure.update_layout(height=110 + 30 * len(table), margin=MARGIN, showlegend=False)
     figure.update_xaxes(title="Difference of score (pp)", zeroline=False)
     figure.update_yaxes(
         tickvals=at, ticktext=names, range=[len(table) - 0.5, -0.5], automargin=True, showgrid=False, zeroline=False

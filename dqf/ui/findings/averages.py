@@ -24,7 +24,7 @@ def averages(part: Part, system: str) -> pd.DataFrame:
         return pd.DataFrame()
     names = ("Average", "Source", "Teacher", "Score", "Retention")
     measured = (
-        f"{len(row['tasks'])} tasks",
+        fmt.plural(len(row["tasks"]), "task"),
         "Measured",
         fmt.percent(row["teacher_score"]),
         tables.ranged(fmt.percent(row["score"]), row, "score"),

@@ -158,7 +158,7 @@ def retention_by_task(rows: Sequence[Mapping[str, Any]], title: str, variant: st
     )
     ends = np.concatenate([low, high, kept, [100.0]])
     pad = 0.05 * float(np.nanmax(ends) - np.nanmin(ends)) + 0.5
-    figure.update_layout(height=80 + 30 * len(rows), margin=MARGIN, showlegend=False)
+    figure.update_layout(height=110 + 30 * len(rows), margin=MARGIN, showlegend=False)
     figure.update_xaxes(
         title="Retention (% of the teacher's score)",
         range=[float(np.nanmin(ends)) - pad, float(np.nanmax(ends)) + pad],
