@@ -157,12 +157,12 @@ def _resolve_options(config: RunConfig, errors: list[FieldError]) -> RunConfig:
             )
         )
     shared = config.measurement.shared_runtime
-    if shared != "none" and shared not in registry.names("runtime"):
-        known = ("none", *registry.names("runtime"))
+    if shared not in ("none", "auto") and shared not in registry.names("runtime"):
+        known = ("none", "auto", *registry.names("runtime"))
         errors.append(
             FieldError(
                 "measurement.shared_runtime",
-                f"must be none or a registered runtime: got {shared!r}{did_you_mean(shared, known)}",
+                f"must be none, auto or a registered runtime: got {shared!r}{did_you_mean(shared, known)}",
             )
         )
     return config

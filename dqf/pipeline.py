@@ -102,7 +102,8 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         stages.append((f"evaluate:{one.variant_id}", f"Evaluate {title(one)}"))
     stages.append(("benchmark", "Time all variants in turns"))
     if config.measurement.shared_runtime != "none":
-        stages.append(("benchmark-shared", f"Time all variants in {config.measurement.shared_runtime}"))
+        asked = config.measurement.shared_runtime
+        stages.append(("benchmark-shared", f"Time all variants in {'one runtime' if asked == 'auto' else asked}"))
     stages.append(("record", "Record"))
     return [{"id": stage, "title": text} for stage, text in stages]
 

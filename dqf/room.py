@@ -19,27 +19,35 @@ CGROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "mem
 def memory_limit() -> int:
     """Return the bytes that all processes here may use together: the machine's, or the container's limit."""
     total = int(psutil.virtual_memory().total)
-    return min((total, *(limit for limit, _ in _container())))
+    limits = [_number(folder / limit) for folder, (limit, _) in zip(CGROUPS, CGROUP_FILES, strict=True)]
+    return min((total, *(limit for limit in limits if limit is not None)))
 
 
 def memory_available() -> int:
     """Return the bytes that more processes here may use: free in the machine, and in the container."""
-    available = int(psutil.virtual_memory().available)
-    return max(0, min((available, *(limit - used for limit, used in _container()))))
+    found = [int(psutil.virtual_memory().available)]
+    for folder, names in zip(CGROUPS, CGROUP_FILES, strict=True):
+        limit, used = (_number(folder / name) for name in names)
+        if limit is not None:
+            found.append(limit - max(0, (used or 0) - _file_cache(folder)))
+    return max(0, min(found))
 
 
-def _container() -> Iterator[tuple[int, int]]:
-    """Yield a container's limit and the bytes used of it, without the file cache that gives way."""
-    for folder, (limit, used) in zip(CGROUPS, CGROUP_FILES, strict=True):
-        try:
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-            cached = int(stat.get("inactive_file", 0))
-            yield (
-                int((folder / limit).read_text(encoding="ascii")),
-                max(0, int((folder / used).read_text(encoding="ascii")) - cached),
-            )
-        except (OSError, ValueError):  # no limit is the word "max"
-            continue
+def _number(path: Path) -> int | None:
+    """Return the number in a file of a control group, None where there is no such file, or the word "max" in it."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _file_cache(folder: Path) -> int:
+    """Return the bytes that a control group is charged with for files and that give way."""
+    try:
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        return int(dict(line.split() for line in lines).get("inactive_file", 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def memory_error(config: RunConfig, estimate_of: Callable[[RunConfig], Estimate], limit: int) -> str:

@@ -122,14 +122,19 @@ def load_table(config: TaskConfig, settings: Settings) -> Task:
 def _split_by_text(examples: Examples, kind: str, seed: int) -> tuple[list[int], list[int]]:
     """Hold out whole texts, so that none stands on both sides, however it is spaced or cased; of pairs the first ones.
 
-    Where these are few, or some have so many rows that the held-out share would be another one, whole pairs are.
+    Where these are few, or so many rows share one that of all rows or of a class another part would be held out, whole
+    pairs are.
     """
     firsts = _plain(examples.texts)
     if examples.pairs is None:
         return _split_by(firsts, examples.labels, kind, seed)
     if len(set(firsts)) >= FEWEST_TEXTS:
         kept, held = _split_by(firsts, examples.labels, kind, seed)
-        if abs(len(held) / len(firsts) - EVALUATION_SHARE) < EVALUATION_SHARE / 2:
+        parts = [np.ones(len(firsts), dtype=bool)]
+        if kind == CLASSIFICATION:
+            parts += [examples.labels == label for label in np.unique(examples.labels)]
+        shares = [part[held].sum() / part.sum() for part in parts]
+        if all(abs(share - EVALUATION_SHARE) < EVALUATION_SHARE / 2 for share in shares):
             return kept, held
     pairs = [f"{first}\n{second}" for first, second in zip(firsts, _plain(examples.pairs), strict=True)]
     return _split_by(pairs, examples.labels, kind, seed)

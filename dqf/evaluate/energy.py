@@ -130,7 +130,7 @@ def energy_per_1000(
         source, joules = GPU_ESTIMATE if device.startswith("cuda") else ESTIMATE, busy_s * watts
         assumed = watts
     return {
-        "energy_j_per_1000": None if joules is None else 1000 * joules / examples,
+        "energy_j_per_1000": 1000 * joules / examples,
         "energy_source": source,
         "energy_watts_per_core": assumed,
     }

@@ -130,7 +130,7 @@ def check_above_constant(task: str, name: str, score: tuple[float, float, float]
         return []
     text = (
         f"{name} scores {100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}] on {task}, less than the "
-        f"{100 * majority:.1f} of always giving one answer: what another variant is ahead of it there says little."
+        f"{100 * majority:.1f} of always giving one answer: a lead over it there says little."
     )
     return [Flag("below-constant", task, name, value, majority, text)]
 

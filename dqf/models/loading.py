@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from dqf.data.encode import mark_pairs
@@ -24,6 +22,7 @@ from dqf.models.catalog import local_model_path
 from dqf.models.revision import hub_revision
 from dqf.models.safety import refuse_unsafe_model
 from dqf.models.soundness import refuse_broken_weights
+from dqf.models.tokenizer import own_tokenizer
 from dqf.settings import Settings
 
 transformers_logging.set_verbosity_error()
@@ -81,7 +80,6 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
         if path is not None and path.suffix == ".gguf":
             model = _from_gguf(path, task)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            own = None
         else:
             name, revision = str(path or source), _revision(source, path)
             config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
@@ -97,18 +95,18 @@ def load_source(source: str, task: Task, settings: Settings, seed: int, scratch:
                 **options,
             )
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-            own = cached_file(name, TOKENIZER, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loadable(source, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"a model must have a fast tokenizer (tokenizer.json): {source} has none.")
     refuse_broken_weights(source, model.named_parameters())
     scratch.mkdir(parents=True, exist_ok=True)
-    # As it stands in its file: transformers makes some anew, and lower-cases what is cased where no config forbids it.
-    backend = Tokenizer.from_file(own) if own else tokenizer.backend_tokenizer
+    rows = len(model.get_input_embeddings().get_parameter("weight"))
+    backend = tokenizer.backend_tokenizer
+    if path is None or path.is_dir():
+        backend = own_tokenizer(str(path or source), _revision(source, path), tokenizer, rows)
     mark_pairs(backend)
     backend.save(str(scratch / TOKENIZER))
-    rows = len(model.get_input_embeddings().get_parameter("weight"))
     known = (tokenizer.pad_token_id, model.config.pad_token_id, tokenizer.eos_token_id)
     pad_id = next((i for i in known if i is not None and 0 <= i < rows), 0)
     model.config.pad_token_id = pad_id

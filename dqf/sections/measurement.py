@@ -21,7 +21,8 @@ class MeasurementConfig:
     shared_runtime: str = setting(
         "none",
         "Shared runtime",
-        "Also times all variants in this one runtime, such as openvino-fp32, which loads every file; none does not.",
+        "Also times all variants in this one runtime; auto takes one that loads every file: openvino-fp32, on a GPU "
+        "torch-fp32. none does not.",
         flag="--shared-runtime",
         advanced=True,
     )

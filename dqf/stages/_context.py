@@ -16,6 +16,9 @@ from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import StageCache
 
+LOADS_EVERY_FILE = {"cpu": "openvino-fp32", "cuda": "torch-fp32"}
+"""By device, the faster one of the runtimes that do."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -34,6 +37,12 @@ class Context:
     def threads(self) -> int:
         """CPU threads for measuring."""
         return self.settings.threads
+
+    @property
+    def shared_runtime(self) -> str:
+        """The runtime that all variants are also timed in; `auto` is one that loads every file on this device."""
+        asked = self.config.measurement.shared_runtime
+        return LOADS_EVERY_FILE[self.device.type] if asked == "auto" else asked
 
     def numerics(self, training: bool = False) -> dict[str, Any]:
         """Return what decides the last bits of a computation; part of the keys of stages that compute."""

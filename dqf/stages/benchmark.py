@@ -74,7 +74,7 @@ def time_in_one_runtime(context: Context, exports: Mapping[str, Output]) -> Outp
         context: of the run.
         exports: outputs of the export stage by variant id.
     """
-    runtime = context.config.measurement.shared_runtime
+    runtime = context.shared_runtime
 
     def work(folder: Path) -> dict[str, Any]:
         faithful = {}

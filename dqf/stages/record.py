@@ -80,7 +80,7 @@ def record_result(
         shutil.copyfile(shared.folder / TIMES, context.run_dir / SHARED_TIMES)
         shared_times = pd.read_parquet(shared.folder / TIMES)
         for row in rows:
-            row["shared"] = _shared(context.config.measurement.shared_runtime, row["variant_id"], teacher, shared_times)
+            row["shared"] = _shared(context.shared_runtime, row["variant_id"], teacher, shared_times)
     environment = describe(str(context.device), context.threads)
     result = {
         "schema_version": SCHEMA_VERSION,

@@ -18,6 +18,7 @@ from dqf.models.compiling import compiled_blocks
 from dqf.models.loading import load_source, parameter_count, save_folder
 from dqf.models.revision import hub_revision
 from dqf.models.soundness import refuse_broken_folder
+from dqf.models.tokenizer import was_lower_cased
 from dqf.settings import Settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
@@ -121,4 +122,5 @@ def source_fingerprint(source: str, settings: Settings) -> str:
         return f"{source}@{revision}" if revision else source
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return json.dumps([source, facts])
+    # Before, such a model's texts were lower-cased all the same.
+    return json.dumps([source, facts, *(["cased"] if was_lower_cased(path) else [])])

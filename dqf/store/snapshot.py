@@ -38,7 +38,7 @@ SENTENCES = {
     "stages": "One row per run and stage: seconds, and whether it came from the cache.",
     PREDICTIONS: "One row per run, variant and evaluated example.",
     STUDY_VARIANTS: "One row per study, run and variant.",
-    STUDY_PREDICTIONS: "One row per study, variant, seed and evaluated example.",
+    STUDY_PREDICTIONS: "One row per study, variant, seed and evaluated example; mnli-mismatched is in no average.",
 }
 """The tables of a query, and what they hold."""
 MEANINGS = {

@@ -144,10 +144,11 @@ def _tasks(runs: Iterable[FinishedRun]) -> dict[str, dict[str, Any]]:
             continue
         source = str(run.result["config"]["task"]["source"])
         known = glue_task(source.removeprefix("glue:")) if source.startswith("glue:") else None
+        held_out = run.result["config"]["task"].get("split") == "tuning"
         tasks[run.task] = {
             "source": source if known or source.startswith("starter:") else "own file",
             **{name: task[name] for name in ("kind", "labels", "metric", "train_n", "eval_n", "data_sha256", "note")},
-            "published": (published := task.get("published", known.published if known else None)),
+            "published": (published := task.get("published", known.published if known and not held_out else None)),
             "published_model": PUBLISHED_MODEL if published is not None else None,
             "published_source": PUBLISHED_SOURCE if published is not None else None,
             "extra": list(_extra(run.result["variants"][0])),

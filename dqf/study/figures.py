@@ -11,7 +11,7 @@ import pandas as pd
 
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
 from dqf.evaluate.intervals import ratios_of, wilson_interval
-from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, macro_average
+from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, far_p_value, macro_average
 from dqf.evaluate.metrics import majority_score, metric
 from dqf.evaluate.significance import cohens_g, count_flips, mcnemar_exact
 
@@ -172,7 +172,7 @@ def what_distillation_pays(evidence: Evidence) -> list[dict[str, Any]]:
                 "score": macro.scores[distilled],
                 "plain_score": macro.scores[plain],
                 **_with_interval("difference", found),
-                "p_value": found.p_value,
+                "p_value": far_p_value(found.value, macro.resampled[distilled] - macro.resampled[plain]),
             }
         )
     return rows

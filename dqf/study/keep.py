@@ -50,7 +50,7 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
             *(new.study["environments"] if newer else ()),
             *(one for one in old.study["environments"] if not newer or one not in new.study["environments"]),
         ],
-        "settings": joined(new.study["settings"] if newer else {}, old.study.get("settings", {})),
+        "settings": _settings(new.study if newer else None, old.study),
         "kept": {task: old.study.get("kept", {}).get(task, origin) for task in kept},
     }
     return Tables(
@@ -62,6 +62,11 @@ def keep_older(new: Tables, old: Tables, planned: Iterable[str]) -> Tables:
             **{name: old.predictions[name] for name in prediction_names(old.study["tasks"], kept)},
         },
     )
+
+
+def _settings(new: Mapping[str, Any] | None, old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of both; nothing if those of the older runs are not known: a part is not the whole."""
+    return joined(new["settings"] if new else {}, old["settings"]) if old.get("settings") else {}
 
 
 def _carry_faults(new: Tables, old: Tables) -> None:

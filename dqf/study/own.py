@@ -29,8 +29,6 @@ from dqf.sweeps.directory import Sweep, open_sweep, read_sweep, sweep_folder
 from dqf.sweeps.plan import expand
 
 MOST_SEEDS = 10
-SHARED, SHARED_ON_CUDA = "openvino-fp32", "torch-fp32"
-"""Runtimes that load every file, each the faster one on its device."""
 ROOT = Path(__file__).resolve().parents[2]
 _analyses: dict[Path, subprocess.Popen[bytes]] = {}
 _lock = threading.Lock()
@@ -87,7 +85,7 @@ def glue_plan(config: RunConfig, seeds: int) -> dict[str, Any]:
     data = config.to_dict()
     data["preset"] = ""
     if config.measurement.shared_runtime == "none":  # H2 asks for the latency in one runtime, too
-        data["measurement"]["shared_runtime"] = SHARED_ON_CUDA if config.device == "cuda" else SHARED
+        data["measurement"]["shared_runtime"] = "auto"
     data["task"]["source"] = [f"glue:{task.name}" for task in GLUE_TASKS]
     if seeds > 1:
         data["seed"] = [config.seed + at for at in range(seeds)]

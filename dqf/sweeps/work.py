@@ -139,11 +139,16 @@ def other_at_work(runs_dir: Path, own: str = "") -> str:
     return next((name for name in others if protocol.run_state(runs_dir / name) in at_work), "")
 
 
-def reason_to_wait(settings: Settings, run_id: str) -> str:
-    """Return in a sentence why a queued run has not begun, empty if nothing keeps it from doing so at any moment."""
+def reason_to_wait(settings: Settings, at_work: str) -> str:
+    """Return in a sentence why a queued run has not begun, empty if nothing keeps it from doing so at any moment.
+
+    Args:
+        settings: name the results folder.
+        at_work: id of the run that is at work, empty if none is.
+    """
     why = "two at once would spoil each other's timings"
-    if other := other_at_work(settings.runs_dir, run_id):
-        return f"It waits for {other} to end: {why}."
+    if at_work:
+        return f"It waits for {at_work} to end: {why}."
     if sweep := sweep_making_ahead(settings.results_dir / "sweeps"):
         return f"It waits until the models of the sweep {sweep} are made: {why}."
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -184,6 +185,19 @@ def test_the_task_table_is_of_the_variant_that_is_chosen(open_page, filled_studi
     assert not app.exception
     rows = next(one for one in summary["variants"] if one["system"] == "student-ft")["tasks"]
     assert table_with(app, "Majority")["Score"].tolist() == [pytest.approx(100 * row["score"]) for row in rows]
+
+
+def test_what_serving_takes_is_told_of_every_variant(open_page, filled_studies, settings):
+    shown = table_with(open_page("findings"), "Load (ms)").set_index("Variant")
+    study = load(filled_studies / "reference", settings)
+    assert len(shown) == len(study.conditions[0]["variants"])
+    times = pd.read_parquet(filled_studies / "reference" / "latency.parquet")
+    mine = times[(times["variant"] == "student-dqf") & (times["bits"] == "4") & (times["session"] == "fastest")]
+    medians = mine.groupby(["task", "seed"])["ms"].median()
+    assert shown.loc["Student-DQF, 4-bit", "p50 (ms)"] == pytest.approx(np.exp(np.log(medians).mean()))
+    variants = pd.read_parquet(filled_studies / "reference" / "variants.parquet")
+    row = variants[(variants["variant"] == "student-dqf") & (variants["bits"] == "4")]
+    assert shown.loc["Student-DQF, 4-bit", "Memory (MB)"] == pytest.approx(row["peak_rss_bytes"].mean() / 1e6)
 
 
 def test_two_variants_are_compared_on_every_task(open_page, filled_studies, settings):

@@ -233,3 +233,13 @@ def test_a_runtime_is_chosen_again_when_others_are_installed_or_gone(monkeypatch
     everyone, with_onnx = key({"torch"}), key({"torch", "transformers", "onnx", "onnxscript", "onnxruntime"})
     assert with_onnx != everyone
     assert key({"torch"}) == everyone
+
+
+def test_another_version_of_an_engine_quantizes_anew(monkeypatch, tmp_path):
+    def key(version, quantizer="autoawq"):
+        monkeypatch.setattr("dqf.stages.quantize.versions", lambda: {"autoawq": version})
+        made = context(quantization={"quantizer": quantizer})
+        return quantize_student(made, Output("student", tmp_path, {}, "hit"), Form(4.0), "quantize:x").key
+
+    assert key("0.2.8") != key("0.2.9")
+    assert key("0.2.8", "gptq") == key("0.2.9", "gptq")

@@ -14,6 +14,7 @@ from dqf.data.table import columns, load_table, read_table
 from dqf.data.tasks import UNLABELLED, Examples, Task, hide_labels, labelled_rows, limit_rows, split_rows, tuning_task
 from dqf.errors import UserError
 from dqf.models.loading import load_source
+from dqf.models.tokenizer import was_lower_cased
 from dqf.sections import TaskConfig
 from dqf.settings import load_settings
 from tests.support.tiny import write_bert, write_csv, write_llama, write_tokenizer
@@ -144,6 +145,26 @@ def test_a_cased_models_tokenizer_stays_cased(tmp_path, monkeypatch):
     found = load_source(str(folder), task, load_settings(tmp_path / "results"), 0, tmp_path / "scratch")
     kept = Tokenizer.from_file(str(found.tokenizer_json))
     assert kept.encode("Good good", add_special_tokens=False).ids == [6, 5]
+    assert was_lower_cased(folder), "what was trained from it before is another model"
+    config = {"do_lower_case": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    told = load_source(str(folder), task, load_settings(tmp_path / "results"), 0, tmp_path / "told")
+    assert Tokenizer.from_file(str(told.tokenizer_json)).encode("Good good", add_special_tokens=False).ids == [5, 5]
+    assert not was_lower_cased(folder)
+
+
+def test_tokens_that_stand_in_a_config_alone_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("DQF_MODEL_DIRS", str(tmp_path))
+    folder = write_bert(tmp_path / "model")  # 64 rows of embeddings
+    file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    at = file.get_vocab_size()
+    added = {str(at): {"content": "[E1]", "special": True}, "99": {"content": "[BEYOND]", "special": True}}
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "added_tokens_decoder": added}))
+    nothing = Examples((), None, np.zeros(0, dtype=np.int64))
+    task = Task("t", "classification", ("a", "b"), "accuracy", nothing, nothing)
+    found = load_source(str(folder), task, load_settings(tmp_path / "results"), 0, tmp_path / "scratch")
+    assert Tokenizer.from_file(str(found.tokenizer_json)).encode("the [E1]", add_special_tokens=False).ids[-1] == at
 
 
 def test_a_tokenizer_that_knows_pairs_is_left_alone(tmp_path):
@@ -292,6 +313,17 @@ def test_first_texts_of_pairs_are_held_out_as_a_whole_where_there_are_enough(tmp
     assert len(task.evaluation) == 80
     assert bool(set(task.train.texts) & set(task.evaluation.texts)) is shared
     assert not set(task.train.pairs) & set(task.evaluation.pairs)
+
+
+def test_whole_pairs_are_held_out_where_first_texts_would_take_a_class_away(tmp_path, settings):
+    """A rare class whose rows share one question would stand on one side alone."""
+    rows = [(f"question {i % 60}", f"answer {i}", "xy"[i % 2]) for i in range(600)]
+    rows += [("question 7", f"rare {i}", "z") for i in range(20)]
+    frame = pd.DataFrame(rows, columns=["text", "b", "label"])
+    task = load_task(config_for(write(tmp_path, "a.csv", frame), text_pair_column="b"), settings)
+    rare = task.labels.index("z")
+    assert (task.evaluation.labels == rare).sum() == 4
+    assert (task.train.labels == rare).sum() == 16
 
 
 def write_glue(root, name, columns, labels, splits):

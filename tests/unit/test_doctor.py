@@ -87,5 +87,8 @@ def test_free_memory_is_the_containers(tmp_path, monkeypatch, version):
     monkeypatch.setattr(room, "CGROUPS", folders)
     (memory,) = [found for found in doctor._hardware(load_settings(tmp_path)) if found.name == "memory"]
     assert (memory.status, memory.detail) == ("warn", "1.5 of 4.0 GB free")
+    (tmp_path / "memory.stat").unlink()
+    (tmp_path / used).unlink()
+    assert room.memory_limit() == 4e9
     (tmp_path / limit).write_text("max\n")
     assert room.memory_limit() > 4e9

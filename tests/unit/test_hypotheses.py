@@ -171,7 +171,7 @@ def test_a_lead_within_which_one_network_differs_from_itself_is_none():
     assert shared["low"] > 1
     assert shared["p_holm"] < 0.05
     assert (shared["verdict"], close.verdict) == ("undecided", "undecided")
-    assert "within the 5% by which one network differs from itself" in close.sentence
+    assert "not by more than the 5% that one network is allowed to differ from itself" in close.sentence
     behind = judge_h2(evidence(ms={**MS, "student-ft": 1.46, "student-kd": 1.46}))[0]
     assert behind.details["sessions"]["shared"]["verdict"] == "undecided"
 

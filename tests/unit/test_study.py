@@ -372,6 +372,24 @@ def test_what_is_scored_beside_a_task_is_kept_and_told_but_not_averaged(settings
     assert set(kept.predictions) == {"mnli", "mnli-mismatched", "rte"}
 
 
+def test_latencies_of_few_different_examples_are_told(settings, tmp_path):
+    """Where texts are fewer than passes, earlier versions numbered the passes."""
+    tables = collect(make_sweep(settings, {"task": {"source": ["glue:rte"]}}), "mine", "Mine", "")
+    tables = dataclasses.replace(
+        tables, latency=pd.concat([tables.latency.assign(row=tables.latency["row"] + 40 * at) for at in range(5)])
+    )
+
+    def told():
+        return [flag["value"] for flag in analyse(tables, RESAMPLES)["sanity"] if flag["kind"] == "few-timings"]
+
+    assert tables.latency["row"].nunique() == 200
+    assert told() == [120], "of 120 evaluated rows"
+    tables.latency["row"] %= 30
+    assert told() == [30]
+    tables = dataclasses.replace(tables, latency=tables.latency.head(0))
+    assert told() == []
+
+
 def score_beside(run_dir):
     """Let a finished run have scored 50 further rows."""
     result = json.loads((run_dir / "result.json").read_text())

@@ -1,5 +1,7 @@
 """Studies made in several sittings: which tasks stay as they were, and what is said of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from dqf.settings import load_settings
@@ -27,6 +29,9 @@ def test_another_sitting_keeps_the_tasks_that_are_whole(settings, tmp_path):
     write_study(out, kept, lambda tables: analyse(tables, RESAMPLES))
     found = read_summary(out)
     assert set(kept.study["kept"]) == {"rte"}
+    assert kept.study["settings"]["quantization.group_size"] == [32]
+    without = {name: value for name, value in old.study.items() if name != "settings"}
+    assert keep_older(new, replace(old, study=without), NAMES).study["settings"] == {}, "a part is not the whole"
     assert kept.study["kept"]["rte"]["description"] == ""
     assert kept.predictions["rte"].equals(old.predictions["rte"])
     assert kept.predictions["mrpc"].equals(new.predictions["mrpc"])

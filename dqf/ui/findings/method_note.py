@@ -15,7 +15,10 @@ from dqf.ui.findings.tables import system_title
 
 Part = Mapping[str, Any]
 OPTIONS = "distillation.options."
-FURTHER_TEXTS = {"distillation.altered_copies": "altered copies of each row", "distillation.transfer": "rows of"}
+FURTHER_TEXTS = {
+    "distillation.altered_copies": "altered copies of each row: {}",
+    "distillation.transfer": "texts from elsewhere: {}",
+}
 
 
 def show(study: Study, part: Part) -> None:
@@ -80,10 +83,12 @@ def _recipe(study: Study) -> list[str]:
         f"{path.removeprefix(OPTIONS).replace('_', ' ')} {told(path)}" for path in settings if path.startswith(OPTIONS)
     ]
     texts = [
-        f"{what} {told(path)}" for path, what in FURTHER_TEXTS.items() if settings.get(path, [0]) not in ([0], ["none"])
+        words.format(told(path))
+        for path, words in FURTHER_TEXTS.items()
+        if settings.get(path, [0]) not in ([0], ["none"])
     ]
     taught = told("distillation.method") + (f" ({'; '.join(options)})" if options else "")
-    besides = f"; texts without labels besides: {', '.join(texts)}" if texts else ""
+    besides = f"; Student-KD's further texts, scored by the teacher: {'; '.join(texts)}" if texts else ""
     symmetric = {"yes": "symmetric", "no": "asymmetric"}.get(told("quantization.symmetric"), "symmetric or not")
     return [
         f"Teacher's training: {_training(settings, 'teacher')}. Student: {told('student.model')}, "

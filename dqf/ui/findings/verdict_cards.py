@@ -41,8 +41,10 @@ def show(part: Mapping[str, Any], bits: str) -> None:
             _card(name, verdicts, bits)
     st.caption(
         "Supported or refuted: the 95 % interval excludes no effect and the p-value, corrected (Holm) over the "
-        "bit-widths, is below 0.05; for H1 and H3 the interval must do so without any one task, too. All else is "
-        "undecided. A refuted hypothesis is a result. The tasks are fixed: a verdict speaks of these tasks."
+        "bit-widths, is below 0.05. For H1 and H3 the interval must do so without any one task, too, and tasks whose "
+        "teacher gives one answer to all do not count. For H2 all students are one network where they share a runtime: "
+        "there a lead must be more than 5 %. All else is undecided. A refuted hypothesis is a result. The tasks are "
+        "fixed: a verdict speaks of these tasks."
     )
     with st.expander("Effect, interval and p-value at each bit-width", icon=":material/table_rows:"):
         tested = {name: verdicts for name, verdicts in groups.items() if verdicts}

@@ -35,7 +35,7 @@ SECTIONS: dict[str, type] = {
 METHODS = {"distillation.method": "distiller", "quantization.quantizer": "quantizer"}
 RUNTIMES = {
     "measurement.runtime": {"auto": "Automatic: the fastest faithful one"},
-    "measurement.shared_runtime": {"none": "None"},
+    "measurement.shared_runtime": {"none": "None", "auto": "Automatic: one that loads every file"},
 }
 """Settings that name a runtime, and what each may name besides."""
 PRESET_KEY = "launch_preset"

@@ -13,7 +13,6 @@ import streamlit as st
 from dqf.errors import ConfigError, UserError
 from dqf.jobs import actions, protocol
 from dqf.jobs.views import RunView, StageView, read_run, tail_log
-from dqf.settings import Settings
 from dqf.sweeps.work import reason_to_wait
 from dqf.ui import components, suspicious, variant_table
 from dqf.ui import format as fmt
@@ -38,7 +37,7 @@ def show(studio: Studio, run_dir: Path) -> None:
     st.subheader("Chosen run", anchor=False)
     _buttons(studio, view)
     live = view.state in protocol.LIVE_STATES
-    st.fragment(_summary_part, run_every=REFRESH_S if live else None)(studio.settings, run_dir, view.state)
+    st.fragment(_summary_part, run_every=REFRESH_S if live else None)(studio, run_dir, view.state)
     parts = _parts(studio, view)
     if view.state == protocol.SUCCEEDED:
         _tabs(parts, PART_KEY)
@@ -86,13 +85,15 @@ def _variants(studio: Studio, run_id: str) -> pd.DataFrame:
     return rows
 
 
-def _summary_part(settings: Settings, run_dir: Path, rendered_state: str) -> None:
+def _summary_part(studio: Studio, run_dir: Path, rendered_state: str) -> None:
     view = read_run(run_dir)
     if view.state != rendered_state:
         st.rerun()  # buttons, table and results depend on the state
     _summary(view)
-    if view.state == protocol.QUEUED and (why := reason_to_wait(settings, view.run_id)):
-        st.caption(why)
+    if view.state == protocol.QUEUED:
+        runs = studio.runs()
+        at_work = runs.loc[runs["state"].isin((protocol.RUNNING, protocol.CANCELLING)), "run_id"]
+        st.caption(reason_to_wait(studio.settings, next(iter(at_work), "")))
 
 
 def _work_part(run_dir: Path) -> None:
