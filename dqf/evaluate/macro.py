@@ -7,7 +7,7 @@ is paired. Resample r of the macro average is the mean of the tasks' resamples r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -206,3 +206,15 @@ def far_p_value(value: float, resampled: Array, null: float = 0.0) -> float:
     if spread <= 0 or p_value > 2 / (len(values) + 1):
         return p_value
     return min(p_value, 2 * float(stats.norm.sf(abs(value - null) / spread)))
+
+
+def difference_of(macro: MacroResamples, of: str, minus: str) -> Estimate:
+    """Return how far one variant is above another, with the p-value of `far_p_value`: it may stand among many.
+
+    Args:
+        macro: averages that hold both.
+        of: name of the one.
+        minus: name of the other.
+    """
+    found = estimate_of(lambda s: s[of] - s[minus], macro)
+    return replace(found, p_value=far_p_value(found.value, macro.resampled[of] - macro.resampled[minus]))

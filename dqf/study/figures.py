@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from dqf.evaluate.evidence import DQF, FASTEST, FP16, FT, KD, PTQ, SHARED, TEACHER, Evidence, system
-from dqf.evaluate.intervals import ratios_of, wilson_interval
-from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, estimate_of, far_p_value, macro_average
-from dqf.evaluate.metrics import majority_score, metric
+from dqf.evaluate.intervals import ratios_of
+from dqf.evaluate.macro import Estimate, MacroResamples, TaskResamples, difference_of, estimate_of, macro_average
+from dqf.evaluate.metrics import interval_for, majority_score, metric
 from dqf.evaluate.significance import cohens_g, count_flips, mcnemar_exact
 
 WNLI = "wnli"
-WILSON, BOOTSTRAP = "wilson", "bootstrap"
 
 
 class Averages:
@@ -103,9 +102,9 @@ def _score_interval(evidence: Evidence, task: str, names: Sequence[str]) -> dict
     """Return the interval of a score on one task and how it was found: Wilson's for the accuracy of one model."""
     found = evidence.predictions[task][names[0]]
     if len(names) == len(found) == 1 and metric(evidence.metrics[task]).name == "accuracy":
-        low, high = wilson_interval(int(np.sum(found[0] == evidence.labels[task])), found.shape[1])
-        return {"score_ci95_low": low, "score_ci95_high": high, "score_ci_method": WILSON}
-    return {"score_ci_method": BOOTSTRAP}
+        low, high, how = interval_for("accuracy", evidence.labels[task], found[0])
+        return {"score_ci95_low": low, "score_ci95_high": high, "score_ci_method": how}
+    return {"score_ci_method": "bootstrap"}
 
 
 def _further(name: str, found: TaskResamples, names: Sequence[str]) -> dict[str, Any]:
@@ -165,14 +164,14 @@ def what_distillation_pays(evidence: Evidence) -> list[dict[str, Any]]:
     for bits, distilled, plain in pairs:
         if distilled not in macro.scores or plain not in macro.scores:
             continue
-        found = estimate_of(lambda s, one=distilled, other=plain: s[one] - s[other], macro)  # type: ignore[misc]
+        found = difference_of(macro, distilled, plain)
         rows.append(
             {
                 "bits": bits,
                 "score": macro.scores[distilled],
                 "plain_score": macro.scores[plain],
                 **_with_interval("difference", found),
-                "p_value": far_p_value(found.value, macro.resampled[distilled] - macro.resampled[plain]),
+                "p_value": found.p_value,
             }
         )
     return rows

@@ -16,8 +16,7 @@ from dqf.evaluate.statistics import (
     MacroResamples,
     TaskResamples,
     cohens_g,
-    estimate_of,
-    far_p_value,
+    difference_of,
     holm,
     macro_average,
     mcnemar_exact,
@@ -128,8 +127,7 @@ def compare_pairs(chosen: Sequence[tuple[Scored, Scored]], resampled: Mapping[st
         whole = resampled[first.key]
         if id(whole) not in macros:
             macros[id(whole)] = macro_average([whole])
-        found = macros[id(whole)]
-        estimate = estimate_of(lambda s, a=first.key, b=second.key: s[b] - s[a], found)  # type: ignore[misc]
+        estimate = difference_of(macros[id(whole)], second.key, first.key)
         row: dict[str, Any] = {
             "first": first.key,
             "second": second.key,
@@ -145,7 +143,7 @@ def compare_pairs(chosen: Sequence[tuple[Scored, Scored]], resampled: Mapping[st
             "only_first": None,
             "only_second": None,
             "cohens_g": None,
-            "p_value": far_p_value(estimate.value, found.resampled[second.key] - found.resampled[first.key]),
+            "p_value": estimate.p_value,
         }
         if first.metric != "pearson_spearman":
             only_first, only_second, p_value = mcnemar_exact(first.labels, first.predictions, second.predictions)

@@ -90,13 +90,19 @@ def show_serving(study: Study, part: Mapping[str, Any]) -> None:
 def serving_table(study: Study, part: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per variant of a condition, empty without figures."""
     try:
-        variants, times = (_read_serving(*_stamped(study.folder / name)) for name in (VARIANTS, LATENCY))
+        stamps = tuple(_stamped(study.folder / name) for name in (VARIANTS, LATENCY))
+        return _serving(stamps, str(part["condition"]), part)
     except (OSError, ValueError, KeyError):
         return pd.DataFrame()
-    variants, times = (frame[frame["condition"] == part["condition"]] for frame in (variants, times))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _serving(stamps: tuple[tuple[str, int], ...], condition: str, _part: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table; a page is rendered at every click, and the passes are a hundred thousand."""
+    variants, times = (frame[frame["condition"] == condition] for frame in (_read_serving(*one) for one in stamps))
     times = times[times["session"] == FASTEST]
     rows = []
-    for row in part["variants"]:
+    for row in _part["variants"]:
         runs, passes = (
             frame[(frame["variant"] == row["variant"]) & (frame["bits"] == str(row["bits"]))]
             for frame in (variants, times)

@@ -15,8 +15,7 @@ from dqf.evaluate.metrics import metric
 from dqf.evaluate.statistics import (
     MacroResamples,
     TaskResamples,
-    estimate_of,
-    far_p_value,
+    difference_of,
     holm,
     macro_average,
     resample_task,
@@ -153,14 +152,14 @@ def _average(
 
 
 def _difference(macro: MacroResamples, first: str, second: str) -> dict[str, float]:
-    found = estimate_of(lambda s: s[second] - s[first], macro)
+    found = difference_of(macro, second, first)
     return {
         "score_first": macro.scores[first],
         "score_second": macro.scores[second],
         "difference": found.value,
         "low": found.low,
         "high": found.high,
-        "p_value": far_p_value(found.value, macro.resampled[second] - macro.resampled[first]),
+        "p_value": found.p_value,
     }
 
 
