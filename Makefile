@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev lint types browser
 # In an environment of its own, as the program does without these packages; one of them needs a C compiler.
 test-extras:
 	@if $(MAKE) --no-print-directory $(EXTRAS)/.installed; then \
-		DQF_TEST_EXTRAS=1 OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras tests/unit tests/contract; \
+		DQF_TEST_EXTRAS=1 OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder tests/contract tests/unit; \
 	else \
 		echo "The packages of requirements-export.txt cannot be installed here: their tests are left out."; \
 	fi
