@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dqf.preflight import require
 from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
+from dqf.stages._choice import choose, choose_together
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.benchmark import Timed, time_in_one_runtime, time_variants
@@ -38,7 +39,7 @@ from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teachers
 from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import average_teacher_outputs
-from dqf.stages.verify import choose_runtime, far_slower, read_verification
+from dqf.stages.verify import far_slower, read_verification, verify_artifact
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,16 @@ class Planned:
     variant: str
     source: str
     form: Form | None = None
+
+    @property
+    def network(self) -> str:
+        """What its file shares runtimes' times with: the files of one network, unquantized or quantized."""
+        return "teacher" if self.variant == "teacher" else "quantized student" if self.form else "student"
+
+    @property
+    def shape(self) -> tuple[str, str]:
+        """What variants share that differ in their weights alone."""
+        return self.network, self.form.label if self.form else ""
 
 
 def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
@@ -67,6 +78,12 @@ def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
         for variant, source in (("student-ptq", "student-ft"), ("student-dqf", "student-kd")):
             variants.append(Planned(f"{variant}-{method}-{form.label}", variant, source, form))
     return tuple(variants)
+
+
+def first_of_each_shape(variants: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
+    """Return those variants, for which every runtime is tried, and the others."""
+    firsts = {one.shape: one for one in reversed(variants)}.values()
+    return [one for one in variants if one in firsts], [one for one in variants if one not in firsts]
 
 
 def planned_stages(config: RunConfig) -> list[dict[str, str]]:
@@ -96,10 +113,11 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         ("student-kd", "Train Student-KD by distillation"),
     ]
     stages += [(f"quantize:{one.variant_id}", f"Quantize {title(one)}") for one in variants if one.form]
-    for one in variants:
+    firsts, others = first_of_each_shape(variants)
+    for one in [*firsts, *others]:
         stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
-        stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, choose its runtime"))
-        stages.append((f"evaluate:{one.variant_id}", f"Evaluate {title(one)}"))
+        stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, time its runtimes"))
+    stages += [(f"evaluate:{one.variant_id}", f"Evaluate {title(one)}") for one in variants]
     stages.append(("benchmark", "Time all variants in turns"))
     if config.measurement.shared_runtime != "none":
         asked = config.measurement.shared_runtime
@@ -219,15 +237,13 @@ def _make_models(context: Context) -> dict[str, Output]:
 def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
     """Verify, score and time every variant; return the run's result."""
     config, reporter = context.config, context.reporter
-    known = Known()
-    measured = [_measure(context, one, made[one.variant_id], known) for one in planned_variants(config)]
+    verified = _verify_all(context, made)
+    measured = [_evaluate(context, one, *verified[one.variant_id]) for one in planned_variants(config)]
     benchmark = time_variants(
         context,
         {
             one.variant_id: Timed(
-                one.export.folder / ARTIFACT,
-                read_verification(one.verification)["chosen"],
-                tuple(read_fixed_lengths(one.evaluation)["lengths"]),
+                one.export.folder / ARTIFACT, one.runtime, tuple(read_fixed_lengths(one.evaluation)["lengths"])
             )
             for one in measured
         },
@@ -242,43 +258,65 @@ def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the variants measured so far say about runtimes.
+class Verified:
+    """An exported variant and what is known of its runtimes: the output of the stage, and every candidate."""
 
-    `chosen` is the runtime by network (is it the teacher?) and bits; `slow` are those far slower, by network.
+    export: Output
+    verification: Output
+    bits: float
+    found: dict[str, Any]
+
+
+def _verify_all(context: Context, made: dict[str, Output]) -> dict[str, tuple[Verified, str]]:
+    """Export and verify every variant; return each with the runtime that serves it.
+
+    Every runtime is tried for the first variant of each shape, and those of a network are chosen together. Another
+    variant takes its shape's; only if its logits do not agree there are the rest tried.
     """
+    firsts, others = first_of_each_shape(planned_variants(context.config))
+    slow: dict[bool, set[str]] = {True: set(), False: set()}
 
-    chosen: dict[tuple[bool, str], str] = field(default_factory=dict)
-    slow: dict[bool, set[str]] = field(default_factory=lambda: {True: set(), False: set()})
+    def verify(one: Planned, prefer: str | None = None) -> Verified:
+        known = slow[one.variant == "teacher"]
+        verified = _verify(context, one, made[one.variant_id], prefer, known)
+        known |= far_slower(verified.verification)
+        return verified
+
+    verified = {one.variant_id: verify(one) for one in firsts}
+    runtimes: dict[str, str] = {}
+    for network in {one.network for one in firsts}:
+        ids = [one.variant_id for one in firsts if one.network == network]
+        chosen = choose_together({each: verified[each].found["candidates"] for each in ids})
+        runtimes |= {each: row["runtime"] for each, row in chosen.items()}
+    of_shape = {one.shape: runtimes[one.variant_id] for one in firsts}
+    for one in others:
+        verified[one.variant_id] = verify(one, of_shape[one.shape])
+        runtimes[one.variant_id] = choose(verified[one.variant_id].found["candidates"])["runtime"]
+    return {each: (verified[each], runtimes[each]) for each in verified}
 
 
-def _measure(context: Context, one: Planned, source: Output, known: Known) -> Measured:
-    """Export a variant, verify it and predict with it.
-
-    Args:
-        context: of the run.
-        one: the variant.
-        source: its model folder.
-        known: about runtimes, from the variants before; what this one adds is put in.
-    """
-    config = context.config
-    quantizer = config.quantization.quantizer if one.form else None
+def _verify(context: Context, one: Planned, source: Output, prefer: str | None, slow: set[str]) -> Verified:
+    """Export a variant and try its runtimes (arguments as for `verify_artifact`)."""
+    quantizer = context.config.quantization.quantizer if one.form else None
     bits = 16.0
     if one.form:
         bits = one.form.bits or round(source.metrics["average_bits"], 3)
     facts = {"variant": one.variant, "bits": bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
-    network = one.variant == "teacher"
-    shape = (network, one.form.label if one.form else "")
-    stage = f"verify:{one.variant_id}"
-    verification = choose_runtime(context, export, stage, known.chosen.get(shape), known.slow[network])
-    known.chosen[shape] = read_verification(verification)["chosen"]
-    known.slow[network] |= far_slower(verification)
-    evaluation = evaluate_artifact(context, export, verification, f"evaluate:{one.variant_id}")
+    verification = verify_artifact(context, export, f"verify:{one.variant_id}", prefer, slow)
+    return Verified(export, verification, bits, read_verification(verification))
+
+
+def _evaluate(context: Context, one: Planned, verified: Verified, runtime: str) -> Measured:
+    """Predict with a variant in the runtime that serves it."""
+    config = context.config
+    stage = f"evaluate:{one.variant_id}"
+    evaluation = evaluate_artifact(context, verified.export, verified.verification, runtime, stage)
     model = config.teacher.model if one.variant == "teacher" else config.student.model
     if model == TEACHER_LAYERS:
         model = f"{config.teacher.model} layers {config.student.keep_layers}"
-    return Measured(one.variant_id, one.variant, model, bits, export, verification, evaluation)
+    bits, export, found = verified.bits, verified.export, verified.found
+    return Measured(one.variant_id, one.variant, model, bits, export, found, runtime, evaluation)
 
 
 @contextmanager

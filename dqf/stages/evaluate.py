@@ -16,21 +16,20 @@ from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
-from dqf.stages.verify import TRIES, faithful, read_verification
+from dqf.stages.verify import TRIES, faithful
 
 VERSION = 4
 PREDICTIONS = "predictions.parquet"
 CHUNK_ROWS = 512
 
 
-def evaluate_artifact(context: Context, export: Output, verification: Output, stage: str) -> Output:
+def evaluate_artifact(context: Context, export: Output, verification: Output, runtime: str, stage: str) -> Output:
     """Return a folder with `predictions.parquet` (idx, label, prediction, logits); each extra part has a file too.
 
     The process loads the artifact by the chosen runtime alone, so its peak memory is what serving this variant takes,
     graphs of fixed length that it is timed with (`fixed_lengths.json`) included. `verified` in the metrics says that
     its logits agreed once more.
     """
-    runtime = read_verification(verification)["chosen"]
 
     def serve_once(
         folder: Path, artifact: Artifact, reference: NDArray[Any], last_try: bool

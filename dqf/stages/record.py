@@ -28,7 +28,6 @@ from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.benchmark import SHARED_TIMES, THROUGHPUT, TIMES
 from dqf.stages.evaluate import PREDICTIONS, extra_predictions
 from dqf.stages.export import ARTIFACT
-from dqf.stages.verify import read_verification
 
 SCHEMA_VERSION = 1
 
@@ -42,7 +41,9 @@ class Measured:
         variant: `teacher`, `student-ft`, `student-kd`, `student-ptq` or `student-dqf`.
         model: source of its weights.
         bits: per quantized weight, on average where mixed; 16 for FP16 files.
-        export, verification, evaluation: outputs of its stages.
+        export, evaluation: outputs of its stages.
+        verification: content of `verification.json`.
+        runtime: the one that was chosen.
     """
 
     variant_id: str
@@ -50,7 +51,8 @@ class Measured:
     model: str
     bits: float
     export: Output
-    verification: Output
+    verification: dict[str, Any]
+    runtime: str
     evaluation: Output
 
     @property
@@ -138,7 +140,6 @@ def _variant(
     context: Context, one: Measured, teacher: Measured, times: pd.DataFrame, batches: pd.DataFrame
 ) -> dict[str, Any]:
     artifact, metrics = one.artifact, one.evaluation.metrics
-    verification = read_verification(one.verification)
     ms = times[one.variant_id].to_numpy()
     teacher_ms = times[teacher.variant_id].to_numpy()
     speedup = paired_ratio_interval(teacher_ms, ms, seed=0)
@@ -151,8 +152,8 @@ def _variant(
         "quantizer": quantization.quantizer if artifact.is_packed else None,
         **_grouping(quantization, artifact.is_packed),
         "scale_bits": artifact.scale_bits,
-        "runtime": verification["chosen"],
-        "runtime_candidates": verification["candidates"],
+        "runtime": one.runtime,
+        "runtime_candidates": one.verification["candidates"],
         "fixed_lengths": read_fixed_lengths(one.evaluation),
         "params": artifact.manifest["params"],
         "size_bytes": artifact.size_bytes,
@@ -180,8 +181,8 @@ def _variant(
         "verification": {
             "relative_l2_error": metrics["relative_l2_error"],
             "argmax_agreement": metrics["argmax_agreement"],
-            "tolerance": verification["tolerance"],
-            "n": verification["n"],
+            "tolerance": one.verification["tolerance"],
+            "n": one.verification["n"],
         },
         "weights_sha256": artifact.manifest["files"][WEIGHTS],
         **_place_files(context.run_dir, one, artifact),

@@ -18,7 +18,7 @@ from dqf.store.db import Store
 from dqf.store.predictions import inside
 
 FIXED_LENGTH_FIGURES = ("mb_each", "any_length_ms_p50", "fixed_length_ms_p50")
-CANDIDATE_FIGURES = ("latency_ms_p50", "relative_l2_error", "argmax_agreement")
+CANDIDATE_FIGURES = ("latency_ms_p50", "pooled_latency", "relative_l2_error", "argmax_agreement")
 
 
 def runs(store: Store) -> pd.DataFrame:
@@ -77,8 +77,9 @@ def runtime_candidates(store: Store, run_id: str) -> pd.DataFrame:
     """Return what came of every runtime that was tried for the variants of a run, in order.
 
     Columns: variant_id, chosen (whether it serves the variant), runtime, precision, latency_ms_p50 (NaN if it was not
-    timed), faithful (None if its logits were not compared), relative_l2_error, argmax_agreement, error (why it was not
-    timed or compared; empty otherwise).
+    timed), pooled_latency (over the network's fastest, all bit-widths together; NaN in runs of earlier versions),
+    faithful (None if its logits were not compared), relative_l2_error, argmax_agreement, error (why it was not timed
+    or compared; empty otherwise).
     """
     variants = _frame(
         store,

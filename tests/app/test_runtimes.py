@@ -25,6 +25,9 @@ def test_every_candidate_of_every_variant_is_shown(open_page, run):
         assert row[variant["runtime"]] == f"● {variant['runtime_candidates'][0]['latency_ms_p50']:.2f}"
         assert row["openvino-w8a8"] == "▲ 1.00"
         assert row["torch-packed"] == "–"
+    pooled = each.set_index("Runtime")["All bits (×)"]
+    assert set(pooled["torch-fp32"]) == {4.5}
+    assert pooled["torch-packed"].isna().all()
     quantized = [one for one in result["variants"] if one["fixed_lengths"]["lengths"]]
     assert 0 < len(quantized) < len(result["variants"])
     assert fixed["Tokens"].tolist() == ["8, 16, 24"] * len(quantized)
@@ -53,6 +56,7 @@ def test_a_runtime_ruled_out_by_its_first_passes_keeps_their_time():
             "runtime": ["openvino-fp32", "torch-fp32"],
             "precision": ["FP32", "FP32"],
             "latency_ms_p50": [46.0, 165.2],
+            "pooled_latency": [1.0, float("nan")],
             "relative_l2_error": [1e-6, float("nan")],
             "argmax_agreement": [1.0, float("nan")],
             "faithful": [True, None],

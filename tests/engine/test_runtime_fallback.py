@@ -13,12 +13,13 @@ from dqf.progress import SilentReporter
 from dqf.runtimes import _select
 from dqf.stages import evaluate, verify
 from dqf.stages._cache import StageCache
+from dqf.stages._choice import choose
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import export_artifact
 from dqf.stages.teacher import make_teacher
-from dqf.stages.verify import choose_runtime, read_verification
+from dqf.stages.verify import read_verification, verify_artifact
 from tests.support.tiny import tiny_config
 
 TEACHER = {"variant": "teacher", "bits": 16.0, "quantizer": None}
@@ -33,30 +34,28 @@ def context(settings, tiny_env, tmp_path):
     return Context(config, task, task.fingerprint(), settings, tmp_path, reporter, cache, torch.device("cpu"))
 
 
-def chosen_anew(context, export, folder):
-    """Choose with an empty stage cache."""
+def candidates_anew(context, export, folder):
+    """Try all with an empty stage cache."""
     anew = dataclasses.replace(context, cache=StageCache(folder, context.reporter))
-    return read_verification(choose_runtime(anew, export, "verify:teacher"))
+    return read_verification(verify_artifact(anew, export, "verify:teacher"))["candidates"]
 
 
 def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(context, tmp_path, monkeypatch):
     monkeypatch.setattr(_select, "_installed", lambda entry: entry.name.startswith("torch"))  # two will do
     export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
-    asked = chosen_anew(context, export, tmp_path / "asked")
-    assert asked["chosen"] == "torch-bf16"
-    assert [row["runtime"] for row in asked["candidates"]] == ["torch-bf16"]  # nothing else was started
+    (asked,) = candidates_anew(context, export, tmp_path / "asked")  # nothing else was started
+    assert (asked["runtime"], asked["faithful"]) == ("torch-bf16", True)
 
     monkeypatch.setattr(verify, "TOLERANCE", 0.1 * asked["relative_l2_error"])  # less than BF16 rounds away
-    found = chosen_anew(context, export, tmp_path / "stricter")
-    first, *others = found["candidates"]
-    assert (first["runtime"], first["faithful"]) == ("torch-bf16", False)
-    chosen = next(row for row in others if row["runtime"] == found["chosen"])
+    found = candidates_anew(context, export, tmp_path / "stricter")
+    assert (found[0]["runtime"], found[0]["faithful"]) == ("torch-bf16", False)
+    chosen = choose(found)
     assert (chosen["precision"], chosen["faithful"]) == ("FP32", True)
 
     monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "torch-fp32")
     monkeypatch.setattr(verify, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="some runtime must reproduce the model's logits"):
-        chosen_anew(context, export, tmp_path / "none")
+        candidates_anew(context, export, tmp_path / "none")
 
 
 @pytest.mark.parametrize("when", ["starting", "answering"])
@@ -79,9 +78,9 @@ def test_a_process_that_was_killed_once_does_not_rule_its_runtime_out(context, t
 
     monkeypatch.setattr(verify, "Served", KilledAtFirst)
     export = export_artifact(context, make_teacher(context), TEACHER, "export:teacher")
-    found = chosen_anew(context, export, tmp_path / "cache")
-    assert [(row["runtime"], row["error"]) for row in found["candidates"]] == [("torch-bf16", "")]
-    assert "ended" not in found["candidates"][0]
+    (found,) = candidates_anew(context, export, tmp_path / "cache")
+    assert (found["runtime"], found["error"]) == ("torch-bf16", "")
+    assert "ended" not in found
     assert len(started) == 2
 
 
@@ -106,9 +105,9 @@ def test_a_process_that_was_killed_once_while_fitting_lengths_does_not_leave_the
                 self._process.wait()
             super().fix_lengths(lengths)
 
-    verification = choose_runtime(context, export, "verify:teacher")
+    verification = verify_artifact(context, export, "verify:teacher")
     monkeypatch.setattr(evaluate, "Served", KilledAtFirst)
-    found = read_fixed_lengths(evaluate_artifact(context, export, verification, "evaluate:teacher"))
+    found = read_fixed_lengths(evaluate_artifact(context, export, verification, "openvino-fp32", "evaluate:teacher"))
     assert len(started) == 2
     assert "mb_each" in found
     assert "error" not in found

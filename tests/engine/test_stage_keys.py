@@ -17,7 +17,7 @@ from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
 from dqf.stages.teacher_features import compute_teacher_features
 from dqf.stages.teacher_outputs import average_teacher_outputs, compute_teacher_outputs
-from dqf.stages.verify import choose_runtime
+from dqf.stages.verify import verify_artifact
 
 TEACHER_KEY = "79b7d93f1a8542f9f42aba5c"
 """As it was before teachers had a seed of their own."""
@@ -225,10 +225,10 @@ def test_adapters_decide_a_key_only_where_they_are_used():
     assert keys(teacher=ranks, student=ranks) != (teacher, student)
 
 
-def test_a_runtime_is_chosen_again_when_others_are_installed_or_gone(monkeypatch):
+def test_runtimes_are_tried_again_when_others_are_installed_or_gone(monkeypatch):
     def key(installed):
         monkeypatch.setattr("dqf.runtimes._select.importlib.util.find_spec", lambda name: name in installed or None)
-        return choose_runtime(context(), Output("export", Path(), {}, "hit"), "verify:teacher").key
+        return verify_artifact(context(), Output("export", Path(), {}, "hit"), "verify:teacher").key
 
     everyone, with_onnx = key({"torch"}), key({"torch", "transformers", "onnx", "onnxscript", "onnxruntime"})
     assert with_onnx != everyone

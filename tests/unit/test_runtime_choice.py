@@ -1,10 +1,12 @@
 import json
+import math
 
 import pytest
 
 from dqf.runtimes._select import candidates
 from dqf.stages._cache import Output
-from dqf.stages.verify import FILE, TIMED_ROUNDS, _choose, _time, far_slower, worth_starting
+from dqf.stages._choice import choose, choose_together, pooled_latencies
+from dqf.stages.verify import FILE, TIMED_ROUNDS, _time, far_slower, worth_starting
 
 
 class Fake:
@@ -18,16 +20,52 @@ def row(runtime, precision, ms, faithful=True):
 
 def test_the_fastest_faithful_runtime_wins():
     rows = [row("a", "FP32", 9.0), row("b", "BF16", 5.0), row("c", "INT8", 1.0, faithful=False)]
-    assert _choose(rows)["runtime"] == "b"
+    assert choose(rows)["runtime"] == "b"
 
 
 def test_a_less_exact_runtime_must_be_clearly_faster():
-    assert _choose([row("a", "BF16", 1.05), row("b", "INT8", 1.0)])["runtime"] == "a"
-    assert _choose([row("a", "BF16", 1.2), row("b", "INT8", 1.0)])["runtime"] == "b"
+    assert choose([row("a", "BF16", 1.05), row("b", "INT8", 1.0)])["runtime"] == "a"
+    assert choose([row("a", "BF16", 1.2), row("b", "INT8", 1.0)])["runtime"] == "b"
 
 
-def test_no_faithful_runtime_is_no_choice():
-    assert _choose([row("a", "FP32", 1.0, faithful=False)]) is None
+def test_one_disturbed_measurement_does_not_decide_for_its_bit_width():
+    """Figures of a run that ships: its 8-bit students were served by FP32, half as fast as INT8 was in the end."""
+    measured = {8: (3.72, 4.27, 3.54, 3.44), 4: (7.62, 4.65, 5.16, 4.40), 3: (3.84, 3.59, 4.10, 3.17)}
+    tables = {
+        bits: [
+            row("fp32", "FP32", ms[0]),
+            row("int8", "INT8", ms[1]),
+            row("packed", "BF16", ms[2]),
+            row("w8a8", "INT8", ms[3]),
+        ]
+        for bits, ms in measured.items()
+    }
+    assert choose(tables[8])["runtime"] == "fp32"
+    chosen = choose_together(tables)
+    assert {bits: one["runtime"] for bits, one in chosen.items()} == dict.fromkeys(measured, "w8a8")
+    assert chosen[8]["pooled_latency"] == 1.0
+    ratio = math.prod(ms[0] / ms[3] for ms in measured.values()) ** (1 / 3)
+    assert tables[8][0]["pooled_latency"] == pytest.approx(ratio)
+
+
+def test_a_runtime_that_is_not_faithful_for_a_file_does_not_serve_it_but_others():
+    tables = {
+        8: [row("packed", "BF16", 2.0), row("w8a8", "INT8", 1.0)],
+        4: [row("packed", "BF16", 20.0), row("w8a8", "INT8", 10.0)],
+        2: [row("packed", "BF16", 2.0), row("w8a8", "INT8", 1.0, faithful=False)],
+    }
+    assert pooled_latencies(list(tables.values())) == pytest.approx({"packed": 2.0, "w8a8": 1.0})
+    assert [one["runtime"] for one in choose_together(tables).values()] == ["w8a8", "w8a8", "packed"]
+    assert "pooled_latency" not in tables[2][1]
+
+
+def test_a_runtime_missing_from_a_table_is_judged_where_it_was_timed():
+    tables = [
+        [row("a", "INT8", 1.0), row("b", "INT8", 1.2)],
+        [row("a", "INT8", 5.0), row("b", "INT8", 6.0)],
+        [row("b", "INT8", 3.0), row("c", "INT8", 3.3)],  # the fastest here is not the fastest
+    ]
+    assert pooled_latencies(tables) == pytest.approx({"a": 1.0, "b": 1.2, "c": 1.32})
 
 
 def test_what_was_far_slower_is_told_from_what_was_a_little_slower_or_failed(tmp_path):

@@ -1,0 +1,40 @@
+"""Which runtimes serve the quantized students of the reference study, and how fast they are there.
+
+`python benchmarks/runtime_choices.py [FOLDER]` reads the committed tables of a study: it prints, by bit-width and
+runtime, how many variants it serves and how many times as fast as the teacher they are on average (medians of single
+texts); then the runtime that serves most of them beside the others. Decision 3.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dqf.evaluate.evidence import FASTEST, TEACHER
+from dqf.settings import load_settings
+from dqf.study.files import read_tables
+
+RUN = ["condition", "task", "seed"]
+
+
+def main() -> None:
+    """Print the figures."""
+    tables = read_tables(Path(sys.argv[1]) if len(sys.argv) > 1 else load_settings().reference_dir)
+    timed = tables.latency[tables.latency["session"] == FASTEST]
+    ms = timed.groupby([*RUN, "variant", "bits"])["ms"].median().rename("ms").reset_index()
+    rows = tables.variants.merge(ms, on=[*RUN, "variant", "bits"])
+    teacher = rows.loc[rows["variant"] == TEACHER, [*RUN, "ms"]].rename(columns={"ms": "teacher_ms"})
+    rows = rows[rows["quantizer"].notna()].merge(teacher, on=RUN)
+    rows["speedup"] = rows["teacher_ms"] / rows["ms"]
+    print(rows.groupby(["bits", "runtime"])["speedup"].agg(["count", "mean"]).round(2).to_string())
+    usual = rows["runtime"].mode()[0]
+    rows["served by"] = np.where(rows["runtime"] == usual, usual, "others")
+    print(rows.groupby("served by")["speedup"].agg(["count", "mean"]).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()
