@@ -137,11 +137,19 @@ def test_regression_with_pairs(settings, tiny_env):
             "text_pair_column": "b",
             "label_column": "score",
         },
+        quantization={"bits": [8, 2]},
         measurement={"runtime": "auto"},
     )
     assert result["task"]["kind"] == "regression"
     assert all(row["verified"] for row in result["variants"])
     assert len(result["variants"][0]["runtime_candidates"]) >= 4
+    eight, two = (
+        {one["runtime"]: one["pooled_latency"] for one in row["runtime_candidates"] if one["faithful"]}
+        for row in result["variants"]
+        if row["variant"] == "student-ptq"
+    )
+    assert len(eight.keys() & two.keys()) >= 2
+    assert all(eight[runtime] == two[runtime] for runtime in eight.keys() & two.keys())  # judged together
     (score,) = result["variants"][0]["tasks"].values()
     assert [one["metric"] for one in score["further"]] == ["pearson", "spearman"]
     assert sum(one["value"] for one in score["further"]) / 2 == pytest.approx(score["value"])
