@@ -100,6 +100,13 @@ class StageCache:
         self.reporter.stage_done(stage, cache, seconds, metrics)
         return Output(key, folder, metrics, cache)
 
+    def finished(self, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield folder and config of every output of a kind of stage that lies here whole."""
+        for folder in sorted((self.root / kind).glob("*")):
+            done = _read_done(folder) if not folder.suffix else None  # else unfinished, or a lock
+            if done is not None and isinstance(done.get("config"), dict):
+                yield folder, done["config"]
+
     @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
         """Hold the key, so that two runs never do the same work at once; the second waits and finds it done."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ STATES = "states.npy"
 MOMENTS = "states_mean_sd.npy"
 ATTENTION = "attention.npy"
 BATCH_TOKENS = 4096
+CHUNK_ROWS = 4096
 HALF_MAX = 65504.0
 
 
@@ -46,14 +49,22 @@ def compute_teacher_features(context: Context, teacher: Output) -> Output | None
     def work(folder: Path) -> dict[str, Any]:
         model = load_folder(teacher.folder)
         encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(transfer_set(context))
-        states = _predict_states(context, model, encoded, plan, folder)
+        states = _copy_states(context, facts, folder)
+        if states is None:
+            states = _predict_states(context, model, encoded, plan, folder)
         np.save(folder / MOMENTS, _mean_and_sd(states))
         return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
 
     wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
     if plan.attention and plan.pairs[-1][0] != plan.teacher_layers[-1]:  # pairs that cross
         wanted["attention_of"] = plan.pairs[-1][0]
-    facts = {**context.data_facts(), **context.numerics(training=True), **transfer_facts(context), **wanted}
+    facts = {
+        "teacher": teacher.key,
+        **context.data_facts(),
+        **context.numerics(training=True),
+        **transfer_facts(context),
+        **wanted,
+    }
     return context.cache.run("teacher-features", version=VERSION, config=facts, inputs=(teacher,), work=work)
 
 
@@ -82,6 +93,32 @@ def tokens_digest(encoded: Encoded) -> str:
 def attention_offsets(encoded: Encoded) -> NDArray[np.int64]:
     """Return int64 (rows + 1,): where each row's map begins in `attention.npy`."""
     return np.concatenate([[0], np.cumsum([len(ids) ** 2 for ids in encoded.ids])]).astype(np.int64)
+
+
+def _copy_states(context: Context, facts: Mapping[str, Any], folder: Path) -> NDArray[np.float16] | None:
+    """Write the states of layers that were computed with others, and return them; None where some were not.
+
+    Runs that differ in the layers they match, as in a study of them, would each pass all rows through the teacher.
+    """
+    if facts["attention"]:
+        return None
+    layers, same = facts["pairs"], json.loads(json.dumps({**facts, "pairs": None}))
+    for found, config in context.cache.finished("teacher-features"):
+        if {**config, "pairs": None} != same or not set(layers) <= set(config["pairs"]):
+            continue
+        try:
+            source = np.load(found / STATES, mmap_mode="r")
+        except FileNotFoundError:  # deleted meanwhile
+            continue
+        columns = [config["pairs"].index(layer) for layer in layers]
+        states = np.lib.format.open_memmap(
+            folder / STATES, "w+", np.float16, (len(source), len(layers), source.shape[2])
+        )
+        for start in range(0, len(source), CHUNK_ROWS):
+            states[start : start + CHUNK_ROWS] = source[start : start + CHUNK_ROWS, columns]
+        states.flush()
+        return states
+    return None
 
 
 @torch.inference_mode()
@@ -119,12 +156,12 @@ def _predict_states(
     return states
 
 
-def _mean_and_sd(states: NDArray[np.float16], chunk: int = 4096) -> NDArray[np.float32]:
+def _mean_and_sd(states: NDArray[np.float16]) -> NDArray[np.float32]:
     """Return float32 (2, layers, width), in one pass that never holds all rows in memory."""
     total = np.zeros(states.shape[1:])
     squares = np.zeros(states.shape[1:])
-    for start in range(0, len(states), chunk):
-        part = states[start : start + chunk].astype(np.float64)
+    for start in range(0, len(states), CHUNK_ROWS):
+        part = states[start : start + CHUNK_ROWS].astype(np.float64)
         total += part.sum(0)
         squares += (part**2).sum(0)
     mean = total / len(states)

@@ -14,6 +14,7 @@ from dqf.errors import Cancelled, UserError
 from dqf.models.loading import load_folder, load_source
 from dqf.progress import SilentReporter
 from dqf.settings import load_settings
+from dqf.stages import teacher_features
 from dqf.stages._cache import StageCache
 from dqf.stages._context import Context
 from dqf.stages._matching import MatchingLoss
@@ -78,6 +79,23 @@ def test_cached_states_are_the_teachers_own(make, pooling):
         for place, layer in enumerate((2, 4)):
             expected = hidden[layer][0, -1] if pooling == "last" else hidden[layer][0].mean(0)
             np.testing.assert_allclose(states[row, place], expected.numpy(), atol=3e-2)
+
+
+def test_states_among_those_of_more_layers_are_not_computed_again(make, monkeypatch):
+    def files(layers, results="results"):
+        made = make(results, options={"layers": layers})
+        folder = compute_teacher_features(made, make_teacher(made)).folder
+        return [(folder / name).read_bytes() for name in ("states.npy", "states_mean_sd.npy")]
+
+    alone = files("4:2", "alone")
+    files("2:1,4:2")
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher_features, "_predict_states", None)
+        assert files("4:2") == alone
+        assert files("4:1") == alone, "the student's layer decides nothing here"
+        with pytest.raises(TypeError):
+            files("3:1,4:2")
+    assert files("3:1,4:2") == files("3:1,4:2", "alone")
 
 
 def test_students_learn_from_states_of_a_wider_teacher_with_other_tokens(make, tiny_env):
