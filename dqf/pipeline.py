@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dqf.preflight import require
 from dqf.progress import Reporter
 from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
-from dqf.stages._choice import choose, choose_together
+from dqf.stages._choice import Row, choose, pooled_latencies, with_pooled
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.benchmark import Timed, time_in_one_runtime, time_variants
@@ -52,14 +52,14 @@ class Planned:
     form: Form | None = None
 
     @property
-    def network(self) -> str:
-        """What its file shares runtimes' times with: the files of one network, unquantized or quantized."""
+    def group(self) -> str:
+        """Files of one group are one network in like forms: their runtimes are judged together."""
         return "teacher" if self.variant == "teacher" else "quantized student" if self.form else "student"
 
     @property
     def shape(self) -> tuple[str, str]:
         """What variants share that differ in their weights alone."""
-        return self.network, self.form.label if self.form else ""
+        return self.group, self.form.label if self.form else ""
 
 
 def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
@@ -80,8 +80,8 @@ def planned_variants(config: RunConfig) -> tuple[Planned, ...]:
     return tuple(variants)
 
 
-def first_of_each_shape(variants: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """Return those variants, for which every runtime is tried, and the others."""
+def firsts_and_others(variants: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
+    """Return the first variant of each shape, for which every runtime is tried, and the others."""
     firsts = {one.shape: one for one in reversed(variants)}.values()
     return [one for one in variants if one in firsts], [one for one in variants if one not in firsts]
 
@@ -113,7 +113,7 @@ def planned_stages(config: RunConfig) -> list[dict[str, str]]:
         ("student-kd", "Train Student-KD by distillation"),
     ]
     stages += [(f"quantize:{one.variant_id}", f"Quantize {title(one)}") for one in variants if one.form]
-    firsts, others = first_of_each_shape(variants)
+    firsts, others = firsts_and_others(variants)
     for one in [*firsts, *others]:
         stages.append((f"export:{one.variant_id}", f"Export {title(one)}"))
         stages.append((f"verify:{one.variant_id}", f"Verify {title(one)}, time its runtimes"))
@@ -238,7 +238,7 @@ def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
     """Verify, score and time every variant; return the run's result."""
     config, reporter = context.config, context.reporter
     verified = _verify_all(context, made)
-    measured = [_evaluate(context, one, *verified[one.variant_id]) for one in planned_variants(config)]
+    measured = [_evaluate(context, one, verified[one.variant_id]) for one in planned_variants(config)]
     benchmark = time_variants(
         context,
         {
@@ -259,43 +259,60 @@ def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verified:
-    """An exported variant and what is known of its runtimes: the output of the stage, and every candidate."""
+    """An exported variant and what is known of its runtimes.
+
+    Attributes:
+        export: output of the stage.
+        bits: per quantized weight, on average where mixed; 16 for FP16 files.
+        found: content of its `verification.json`.
+        runtime: the one that serves it, once chosen.
+    """
 
     export: Output
-    verification: Output
     bits: float
     found: dict[str, Any]
+    runtime: str = ""
+
+    @property
+    def candidates(self) -> list[Row]:
+        """Every runtime that was tried."""
+        rows: list[Row] = self.found["candidates"]
+        return rows
+
+    def judged(self, tables: Sequence[list[Row]]) -> Verified:
+        """Return it with its runtime, chosen by the candidates of its group, its own among them."""
+        pooled = pooled_latencies(tables)
+        found = {**self.found, "candidates": with_pooled(self.candidates, pooled)}
+        return replace(self, found=found, runtime=choose(self.candidates, pooled)["runtime"])
 
 
-def _verify_all(context: Context, made: dict[str, Output]) -> dict[str, tuple[Verified, str]]:
-    """Export and verify every variant; return each with the runtime that serves it.
+def _verify_all(context: Context, made: dict[str, Output]) -> dict[str, Verified]:
+    """Export and verify every variant, and choose the runtime that serves it.
 
-    Every runtime is tried for the first variant of each shape, and those of a network are chosen together. Another
+    Every runtime is tried for the first variant of each shape, and those of a group are judged together. Another
     variant takes its shape's; only if its logits do not agree there are the rest tried.
     """
-    firsts, others = first_of_each_shape(planned_variants(context.config))
+    firsts, others = firsts_and_others(planned_variants(context.config))
     slow: dict[bool, set[str]] = {True: set(), False: set()}
-
-    def verify(one: Planned, prefer: str | None = None) -> Verified:
+    looked_at: dict[str, Verified] = {}
+    for one in firsts:
         known = slow[one.variant == "teacher"]
-        verified = _verify(context, one, made[one.variant_id], prefer, known)
-        known |= far_slower(verified.verification)
-        return verified
-
-    verified = {one.variant_id: verify(one) for one in firsts}
-    runtimes: dict[str, str] = {}
-    for network in {one.network for one in firsts}:
-        ids = [one.variant_id for one in firsts if one.network == network]
-        chosen = choose_together({each: verified[each].found["candidates"] for each in ids})
-        runtimes |= {each: row["runtime"] for each, row in chosen.items()}
-    of_shape = {one.shape: runtimes[one.variant_id] for one in firsts}
+        found = looked_at[one.variant_id] = _verify(context, one, made[one.variant_id], slow=known)
+        known |= far_slower(found.candidates)
+    tables: dict[str, list[list[Row]]] = {}
+    for one in firsts:
+        tables.setdefault(one.group, []).append(looked_at[one.variant_id].candidates)
+    verified = {one.variant_id: looked_at[one.variant_id].judged(tables[one.group]) for one in firsts}
+    runtimes = {one.shape: verified[one.variant_id].runtime for one in firsts}
     for one in others:
-        verified[one.variant_id] = verify(one, of_shape[one.shape])
-        runtimes[one.variant_id] = choose(verified[one.variant_id].found["candidates"])["runtime"]
-    return {each: (verified[each], runtimes[each]) for each in verified}
+        found = _verify(context, one, made[one.variant_id], prefer=runtimes[one.shape])
+        verified[one.variant_id] = found.judged([*tables[one.group], found.candidates])
+    return verified
 
 
-def _verify(context: Context, one: Planned, source: Output, prefer: str | None, slow: set[str]) -> Verified:
+def _verify(
+    context: Context, one: Planned, source: Output, prefer: str | None = None, slow: Collection[str] = ()
+) -> Verified:
     """Export a variant and try its runtimes (arguments as for `verify_artifact`)."""
     quantizer = context.config.quantization.quantizer if one.form else None
     bits = 16.0
@@ -304,18 +321,17 @@ def _verify(context: Context, one: Planned, source: Output, prefer: str | None, 
     facts = {"variant": one.variant, "bits": bits, "quantizer": quantizer}
     export = export_artifact(context, source, facts, f"export:{one.variant_id}")
     verification = verify_artifact(context, export, f"verify:{one.variant_id}", prefer, slow)
-    return Verified(export, verification, bits, read_verification(verification))
+    return Verified(export, bits, read_verification(verification))
 
 
-def _evaluate(context: Context, one: Planned, verified: Verified, runtime: str) -> Measured:
+def _evaluate(context: Context, one: Planned, verified: Verified) -> Measured:
     """Predict with a variant in the runtime that serves it."""
     config = context.config
-    stage = f"evaluate:{one.variant_id}"
-    evaluation = evaluate_artifact(context, verified.export, verified.verification, runtime, stage)
+    evaluation = evaluate_artifact(context, verified.export, verified.runtime, f"evaluate:{one.variant_id}")
     model = config.teacher.model if one.variant == "teacher" else config.student.model
     if model == TEACHER_LAYERS:
         model = f"{config.teacher.model} layers {config.student.keep_layers}"
-    bits, export, found = verified.bits, verified.export, verified.found
+    bits, export, found, runtime = verified.bits, verified.export, verified.found, verified.runtime
     return Measured(one.variant_id, one.variant, model, bits, export, found, runtime, evaluation)
 
 

@@ -51,6 +51,7 @@ class Evidence:
         labels: by task, (n,).
         predictions: by task and `system`, (seeds, n).
         further: by task and metric, scores in what GLUE reports besides the task's own: another metric, or rows.
+        one_runtime: whether all students of every run were served by one runtime, be it that nothing else was allowed.
     """
 
     bits: tuple[str, ...]
@@ -62,6 +63,7 @@ class Evidence:
     labels: Mapping[str, NDArray[Any]]
     predictions: Mapping[str, Mapping[str, NDArray[Any]]]
     further: Mapping[str, Mapping[str, TaskResamples]]
+    one_runtime: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -164,7 +166,10 @@ def evidence_of(
         }
         for task, frame in variants.groupby("task", sort=False)
     }
-    return Evidence(_common_bits(scores), seeds, scores, log_ms, sizes, metrics, labels, predicted, further)
+    students = variants[variants["variant"] != TEACHER]
+    one_runtime = bool((students.groupby(["task", "seed"])["runtime"].nunique() == 1).all())
+    common = _common_bits(scores)
+    return Evidence(common, seeds, scores, log_ms, sizes, metrics, labels, predicted, further, one_runtime)
 
 
 def bits_number(bits: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from dqf.evaluate.verdicts import (
     shown_p,
 )
 
-TOLD = {FASTEST: "each in its fastest runtime", SHARED: "all in one runtime"}
 NAMES = {TEACHER: "the teacher", FT: "Student-FT", KD: "Student-KD"}
 SAME_SPEED = 0.05
 """By how much the same network in the same runtime may be faster or slower by noise alone.
@@ -32,6 +31,18 @@ SAME_SPEED = 0.05
 In the reference study pairs of packed students, all one FP32 graph in the shared runtime, differ by up to 2.3 % over 27
 runs. Chosen after its figures were seen (decision 12).
 """
+
+
+class Rule(NamedTuple):
+    """How a session is told, and the margin within which its differences are none."""
+
+    told: str
+    margin: float
+
+
+OWN = Rule("each in its fastest runtime", 0.0)
+ALIKE = Rule("each in the runtime that serves it, the same for all students,", SAME_SPEED)
+IN_ONE = Rule("all in one runtime", SAME_SPEED)
 
 
 def judge_h2(evidence: Evidence) -> list[Verdict]:
@@ -45,10 +56,10 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
     A session is supported if all ratios but Student-PTQ's are claimed to be above 1 (p is the largest of
     theirs) and Student-PTQ's interval does not lie below 1 - `SAME_SPEED`; refuted if the closest rival's
     ratio is claimed to be below 1, or Student-PTQ's interval does lie below 1 - `SAME_SPEED`; else
-    undecided. In a shared runtime all students are one network, which most runtimes expand to the same
-    precision: there an interval must lie outside 1 -+ `SAME_SPEED` for a claim. A bit-width is supported if both
-    sessions are, refuted if one is, else (also if no shared session was timed) undecided; its effect is that of the
-    less favourable session. In total: supported if every bit-width is, refuted if one is, else undecided, with the
+    undecided. In a shared runtime, or where one serves them all, students are one network, which most runtimes expand
+    to the same precision: there an interval must lie outside 1 -+ `SAME_SPEED` for a claim. A bit-width is supported
+    if both sessions are, refuted if one is, else (also if no shared session was timed) undecided; its effect is that of
+    the less favourable session. In total: supported if every bit-width is, refuted if one is, else undecided, with the
     least favourable effect.
     """
     pairs = [(session, bits) for bits in evidence.bits for session in (FASTEST, SHARED)]
@@ -56,19 +67,20 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
     ratios = {(session, bits): _ratios(latencies[session], bits) for session, bits in pairs}
     timed = [pair for pair in pairs if ratios[pair]]
     corrected = dict(zip(timed, holm([_h2_p(ratios[pair]) for pair in timed]), strict=True))
+    rules = {FASTEST: ALIKE if evidence.one_runtime else OWN, SHARED: IN_ONE}
     verdicts = []
     for bits in evidence.bits:
         sessions = {
-            session: _h2_session(ratios[session, bits], corrected[session, bits], SAME_SPEED * (session == SHARED))
-            for session in (FASTEST, SHARED)
+            session: _h2_session(ratios[session, bits], corrected[session, bits], rule.margin)
+            for session, rule in rules.items()
             if (session, bits) in corrected
         }
-        verdicts.append(_h2(bits, sessions))
+        verdicts.append(_h2(bits, sessions, rules))
     if verdicts:
         least = min(verdicts, key=lambda one: one.effect)
         verdict = conjunction([one.verdict for one in verdicts])
         by_bits = ", ".join(f"{bits_name(one.bits)} {one.verdict}" for one in verdicts)
-        sentence = f"{verdict.capitalize()}: {_over_all_bits(verdicts)}; {by_bits}."
+        sentence = f"{verdict.capitalize()}: {_over_all_bits(verdicts, rules)}; {by_bits}."
         verdicts.append(replace(least, bits=ALL_BITS, verdict=verdict, sentence=sentence))
     return verdicts
 
@@ -82,15 +94,15 @@ def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
     return {rival: estimate_of(partial(_speedup, rival=rival, own=own), macro, null=1.0) for rival in rivals}
 
 
-def _over_all_bits(verdicts: Sequence[Verdict]) -> str:
+def _over_all_bits(verdicts: Sequence[Verdict], rules: Mapping[str, Rule]) -> str:
     """Return how fast Student-DQF is beside its closest rivals, from the least to the most favourable bit-width."""
     parts = []
-    for name, how in TOLD.items():
+    for name, rule in rules.items():
         found = [one.details["sessions"].get(name) for one in verdicts if "sessions" in one.details]
         effects = sorted(one["effect"] for one in found if one)
         if effects:
             spread = f"{effects[0]:.2f}x" if len(effects) == 1 else f"{effects[0]:.2f}x to {effects[-1]:.2f}x"
-            parts.append(f"{spread}, {how}")
+            parts.append(f"{spread}, {rule.told.rstrip(',')}")
     return f"Student-DQF's speed relative to its closest rival is {'; '.join(parts)}" if parts else "nothing was timed"
 
 
@@ -133,14 +145,14 @@ def _h2_session(ratios: Mapping[str, Estimate], p_holm: float, margin: float) ->
     }
 
 
-def _within_noise(session: str, one: Mapping[str, Any]) -> str:
+def _within_noise(one: Mapping[str, Any], margin: float) -> str:
     """Return why a lead that chance in the passes does not explain is no claim, where that is so."""
-    if session != SHARED or one["verdict"] != UNDECIDED or one["p_holm"] >= ALPHA or one["low"] <= 1 <= one["high"]:
+    if not margin or one["verdict"] != UNDECIDED or one["p_holm"] >= ALPHA or one["low"] <= 1 <= one["high"]:
         return ""
     return f", not by more than the {SAME_SPEED:.0%} that one network is allowed to differ from itself"
 
 
-def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
+def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Rule]) -> Verdict:
     if not sessions:
         text = f"Undecided: no latency of Student-DQF at {bits_name(bits)} was timed."
         return Verdict("H2", bits, UNDECIDED, 0.0, 0.0, 0.0, 1.0, 1.0, "ratio", text)
@@ -148,13 +160,13 @@ def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]]) -> Verdict:
     verdict = conjunction([*verdicts, *([UNDECIDED] if len(sessions) < 2 else [])])
     least = min(sessions.values(), key=lambda one: float(one["effect"]))
     parts = [
-        f"{TOLD[name]} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as "
+        f"{rules[name].told} it is {one['effect']:.2f}x [{one['low']:.2f}, {one['high']:.2f}] as fast as "
         f"{NAMES[one['rival']]}, the closest rival, corrected p = {shown_p(one['p_holm'])}"
         f"{', and clearly slower than Student-PTQ' if one['behind_twin'] else ''}"
-        f"{_within_noise(name, one)}"
+        f"{_within_noise(one, rules[name].margin)}"
         for name, one in sessions.items()
     ]
-    missing = [f"{TOLD[name]} it was not timed" for name in TOLD if name not in sessions]
+    missing = [f"{rules[name].told} it was not timed" for name in rules if name not in sessions]
     sentence = f"{verdict.capitalize()}: Student-DQF at {bits_name(bits)}: {'; '.join([*parts, *missing])}."
     figures = {name: least[name] for name in ("effect", "low", "high", "p_value", "p_holm")}
     return Verdict(

@@ -61,3 +61,9 @@ class Context:
         if self.task.train.pairs is not None:
             facts["pairs"] = "marked"  # before, a decoder's were joined, and a long first text left none of the second
         return facts
+
+    def serving_facts(self) -> dict[str, Any]:
+        """Return what decides the answers of a serving process, besides artifact and runtime."""
+        found = versions()
+        engines: dict[str, Any] = {name: found[name] for name in ("openvino", "onnxruntime") if name in found}
+        return {**self.data_facts(), **self.numerics(), **engines}

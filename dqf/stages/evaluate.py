@@ -18,12 +18,12 @@ from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 from dqf.stages.verify import TRIES, faithful
 
-VERSION = 4
+VERSION = 5
 PREDICTIONS = "predictions.parquet"
 CHUNK_ROWS = 512
 
 
-def evaluate_artifact(context: Context, export: Output, verification: Output, runtime: str, stage: str) -> Output:
+def evaluate_artifact(context: Context, export: Output, runtime: str, stage: str) -> Output:
     """Return a folder with `predictions.parquet` (idx, label, prediction, logits); each extra part has a file too.
 
     The process loads the artifact by the chosen runtime alone, so its peak memory is what serving this variant takes,
@@ -67,12 +67,11 @@ def evaluate_artifact(context: Context, export: Output, verification: Output, ru
     facts = {
         "runtime": runtime,
         "fixed_length_mb": context.config.measurement.fixed_length_mb,
-        **context.data_facts(),
-        **context.numerics(),
+        **context.serving_facts(),
     }
     if context.task.extra:
         facts["extra"] = context.task.extra_fingerprints()
-    return context.cache.run(stage, version=VERSION, config=facts, inputs=(export, verification), work=work)
+    return context.cache.run(stage, version=VERSION, config=facts, inputs=(export,), work=work)
 
 
 def extra_predictions(name: str) -> str:

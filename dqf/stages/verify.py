@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from dqf.artifacts import open_artifact
 from dqf.data.tasks import REGRESSION
-from dqf.environment import versions
 from dqf.errors import UserError
 from dqf.evaluate.agreement import agreement
 from dqf.registry import Entry
@@ -23,11 +22,11 @@ from dqf.stages._context import Context
 from dqf.stages._turns import turns
 from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 
-VERSION = 9
+VERSION = 10
 TOLERANCE = 0.08
 """Largest relative L2 error of the logits against the in-memory FP32 model: BF16 costs 0.5 to 5 %."""
 TIMED_ROUNDS = 60
-TRIAL_ROUNDS = 4
+TRIAL_PASSES = 4
 TRIES = 2
 """A process may be killed by chance, as memory is short: cached, that would rule its runtime out for good."""
 ENDED = "ended"
@@ -77,24 +76,21 @@ def verify_artifact(
             others = [entry for entry in candidates(open_artifact(artifact), device, "auto") if entry.name not in tried]
             rows += _measure(context, artifact, folder, others, reference, None)
         (folder / "probe.json").unlink()
-        faithful = sum(row["faithful"] for row in rows)
-        if not faithful:
+        agreeing = sum(row["faithful"] for row in rows)
+        if not agreeing:
             raise UserError(
                 f"some runtime must reproduce the model's logits within {TOLERANCE:.0%}: none of "
                 f"{', '.join(row['runtime'] for row in rows)} did for {stage}; see serving.log in {folder}."
             )
         result = {"candidates": rows, "tolerance": TOLERANCE, "n": len(reference)}
         (folder / FILE).write_text(json.dumps(result, indent=1), encoding="utf-8")
-        return {"runtimes": len(rows), "faithful": faithful}
+        return {"runtimes": len(rows), "faithful": agreeing}
 
     facts = {
         "runtime": context.config.measurement.runtime,
         "prefer": prefer,
         "slow": sorted(slow),
-        **context.data_facts(),
-        **context.numerics(),
-        "openvino": versions().get("openvino", ""),
-        **{name: version for name, version in versions().items() if name == "onnxruntime"},  # an optional package
+        **context.serving_facts(),
         "installed": installed_runtimes(),  # what was chosen among others, or is gone by now, is chosen again
     }
     return context.cache.run(stage, version=VERSION, config=facts, inputs=(export,), work=work)
@@ -122,7 +118,7 @@ def _measure(
             context.reporter.progress(at, len(entries) + 1)
             for _ in range(TRIES):
                 row = _row(entry)
-                one = _first_look(context, artifact, folder, row, rows, reference)
+                one = _first_look(context, artifact, folder, row, rows, served, reference)
                 if not row.pop(ENDED, False):
                     break
             rows.append(row)
@@ -149,9 +145,19 @@ def _first_look(
     folder: Path,
     row: dict[str, Any],
     rows: list[dict[str, Any]],
+    served: dict[str, Served],
     reference: NDArray[Any],
 ) -> Served | None:
     """Start a candidate, time its first passes and compare its logits; its row says what came of it.
+
+    Args:
+        context: of the run.
+        artifact: folder of the artifact.
+        folder: for the log and scratch files.
+        row: of the candidate.
+        rows: of those before it.
+        served: their processes, of those that may still win.
+        reference: logits of the model in memory.
 
     Returns:
         Its process; None if it could not serve, and none runs any more.
@@ -161,10 +167,10 @@ def _first_look(
     try:
         one = Served(artifact, row["runtime"], context.threads, device, log, context.reporter)
         one.encode(folder / "probe.json")
-        row["trial_ms_p50"] = float(np.median([one.time_ms(0) for _ in range(TRIAL_ROUNDS)]))
-        row["latency_ms_p50"] = row["trial_ms_p50"]
-        row["error"] = _too_slow(row, rows)
-        if not row["error"]:
+        row["latency_ms_p50"] = row["trial_ms"] = _trial_ms(one)
+        if slower := _far_behind(row, rows, {**served, row["runtime"]: one}):
+            row["error"] = f"not compared: {slower}"
+        else:
             row |= faithful(reference, one.logits(folder / "logits.npy"), context.task.kind == REGRESSION)
         return one
     except BaseException as error:
@@ -182,12 +188,11 @@ def read_verification(output: Output) -> dict[str, Any]:
     return data
 
 
-def far_slower(verification: Output) -> set[str]:
+def far_slower(rows: list[dict[str, Any]]) -> set[str]:
     """Return the runtimes whose first passes alone ruled them out by far: other bits will not change that."""
-    rows = read_verification(verification)["candidates"]
-    timed = [row for row in rows if "trial_ms_p50" in row]
-    best = min(row["trial_ms_p50"] for row in timed if row["faithful"])
-    return {row["runtime"] for row in timed if row["trial_ms_p50"] > FAR_SLOWER * best}
+    timed = [row for row in rows if "trial_ms" in row]
+    best = min(row["trial_ms"] for row in timed if row["faithful"])
+    return {row["runtime"] for row in timed if row["trial_ms"] > FAR_SLOWER * best}
 
 
 def faithful(reference: NDArray[Any], logits: NDArray[Any], regression: bool) -> dict[str, Any]:
@@ -197,20 +202,34 @@ def faithful(reference: NDArray[Any], logits: NDArray[Any], regression: bool) ->
     return found
 
 
-def _too_slow(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return why a candidate's logits need not be compared: a faithful one is far faster. Empty if they do."""
-    best = min((one for one in rows if one["faithful"]), key=lambda one: one["latency_ms_p50"], default=None)
-    if best is None or row["latency_ms_p50"] <= HOPELESS * best["latency_ms_p50"]:
+def _trial_ms(one: Served) -> float:
+    """Return the ms of the fastest of a few passes: what disturbs makes some slower, never one faster."""
+    return min(one.time_ms(0) for _ in range(TRIAL_PASSES))
+
+
+def _far_behind(row: dict[str, Any], rows: list[dict[str, Any]], served: dict[str, Served]) -> str:
+    """Return by how much a candidate's first passes are behind the fastest faithful one's; empty if it may still win.
+
+    Both are timed once more, one right after the other, before that is said: what slowed one down may be over.
+    """
+    agreeing = [one for one in rows if one["faithful"] and one["runtime"] in served]
+    best = min(agreeing, key=lambda one: one["trial_ms"], default=row)
+    if row["trial_ms"] <= HOPELESS * best["trial_ms"]:
         return ""
-    times = row["latency_ms_p50"] / best["latency_ms_p50"]
-    return f"not compared: {times:.1f} times as slow as {best['runtime']} in its first passes"
+    for one in (best, row):
+        one["latency_ms_p50"] = one["trial_ms"] = min(one["trial_ms"], _trial_ms(served[one["runtime"]]))
+    times = row["trial_ms"] / best["trial_ms"]
+    return "" if times <= HOPELESS else f"{times:.1f} times as slow as {best['runtime']} in its first passes"
 
 
 def _drop_hopeless(rows: list[dict[str, Any]], served: dict[str, Served]) -> None:
     """End the processes that cannot win, so that only few models are in memory at a time."""
-    fastest = min((row["latency_ms_p50"] for row in rows if row["faithful"]), default=0.0)
     for row in rows:
-        if row["runtime"] in served and not (row["faithful"] and row["latency_ms_p50"] <= HOPELESS * fastest):
+        if row["runtime"] not in served:
+            continue
+        if row["faithful"] and (slower := _far_behind(row, rows, served)):
+            row["error"] = f"not timed further: {slower}"
+        if row["error"] or not row["faithful"]:
             served.pop(row["runtime"]).close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from dqf.jobs import protocol
@@ -21,7 +20,6 @@ SETTINGS = (
 )
 
 
-@pytest.mark.slow
 def test_a_run_through_the_form_ends_as_points_on_the_frontier(page: Page, app_server, tmp_path):
     models = tmp_path / "models"
     models.mkdir()

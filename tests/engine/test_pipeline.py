@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 from dqf.artifacts import open_artifact
+from dqf.config import RunConfig
 from dqf.jobs.protocol import create_run, read_events
 from dqf.jobs.worker import run_in_process
+from dqf.pipeline import planned_stages
+from dqf.stages._choice import choose, pooled_latencies
 from tests.support.tiny import tiny_config
 from tests.support.tiny_runs import caches, hashes, launch, same_predictions
 
@@ -143,13 +146,16 @@ def test_regression_with_pairs(settings, tiny_env):
     assert result["task"]["kind"] == "regression"
     assert all(row["verified"] for row in result["variants"])
     assert len(result["variants"][0]["runtime_candidates"]) >= 4
-    eight, two = (
-        {one["runtime"]: one["pooled_latency"] for one in row["runtime_candidates"] if one["faithful"]}
-        for row in result["variants"]
-        if row["variant"] == "student-ptq"
-    )
-    assert len(eight.keys() & two.keys()) >= 2
-    assert all(eight[runtime] == two[runtime] for runtime in eight.keys() & two.keys())  # judged together
+    runtimes = {row["variant_id"]: row["runtime"] for row in result["variants"]}
+    tables = [row["runtime_candidates"] for row in result["variants"] if row["variant"] == "student-ptq"]
+    pooled = pooled_latencies(tables)
+    for bits, rows in zip((8, 2), tables, strict=True):
+        assert runtimes[f"student-ptq-gptq-{bits}bit"] == choose(rows, pooled)["runtime"]  # judged together
+        preferred = next(row for row in result["variants"] if row["variant_id"] == f"student-dqf-gptq-{bits}bit")
+        if preferred["runtime_candidates"][0]["faithful"]:
+            assert preferred["runtime"] == runtimes[f"student-ptq-gptq-{bits}bit"]
+    config = RunConfig.from_dict(result["config"])
+    assert ["data", *(one["id"] for one in result["stages"]), "record"] == [one["id"] for one in planned_stages(config)]
     (score,) = result["variants"][0]["tasks"].values()
     assert [one["metric"] for one in score["further"]] == ["pearson", "spearman"]
     assert sum(one["value"] for one in score["further"]) / 2 == pytest.approx(score["value"])

@@ -13,7 +13,7 @@ from dqf.progress import SilentReporter
 from dqf.runtimes import _select
 from dqf.stages import evaluate, verify
 from dqf.stages._cache import StageCache
-from dqf.stages._choice import choose
+from dqf.stages._choice import choose, pooled_latencies
 from dqf.stages._context import Context
 from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.evaluate import evaluate_artifact
@@ -49,7 +49,7 @@ def test_a_runtime_that_is_asked_for_but_not_faithful_gives_way_to_another(conte
     monkeypatch.setattr(verify, "TOLERANCE", 0.1 * asked["relative_l2_error"])  # less than BF16 rounds away
     found = candidates_anew(context, export, tmp_path / "stricter")
     assert (found[0]["runtime"], found[0]["faithful"]) == ("torch-bf16", False)
-    chosen = choose(found)
+    chosen = choose(found, pooled_latencies([found]))
     assert (chosen["precision"], chosen["faithful"]) == ("FP32", True)
 
     monkeypatch.setattr(_select, "_installed", lambda entry: entry.name == "torch-fp32")
@@ -105,9 +105,8 @@ def test_a_process_that_was_killed_once_while_fitting_lengths_does_not_leave_the
                 self._process.wait()
             super().fix_lengths(lengths)
 
-    verification = verify_artifact(context, export, "verify:teacher")
     monkeypatch.setattr(evaluate, "Served", KilledAtFirst)
-    found = read_fixed_lengths(evaluate_artifact(context, export, verification, "openvino-fp32", "evaluate:teacher"))
+    found = read_fixed_lengths(evaluate_artifact(context, export, "openvino-fp32", "evaluate:teacher"))
     assert len(started) == 2
     assert "mb_each" in found
     assert "error" not in found

@@ -12,6 +12,7 @@ from dqf.progress import SilentReporter
 from dqf.settings import load_settings
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
+from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.quantize import Form, quantize_student
 from dqf.stages.student import train_student
 from dqf.stages.teacher import make_teacher
@@ -233,6 +234,21 @@ def test_runtimes_are_tried_again_when_others_are_installed_or_gone(monkeypatch)
     everyone, with_onnx = key({"torch"}), key({"torch", "transformers", "onnx", "onnxscript", "onnxruntime"})
     assert with_onnx != everyone
     assert key({"torch"}) == everyone
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_another_version_of_a_runtimes_engine_verifies_and_evaluates_anew(monkeypatch, engine):
+    def keys_of(version):
+        monkeypatch.setattr("dqf.stages._context.versions", lambda: {engine: version})
+        made, export = context(), Output("export", Path(), {}, "hit")
+        return verify_artifact(made, export, "verify:x").key, evaluate_artifact(
+            made, export, "a-runtime", "evaluate:x"
+        ).key
+
+    before, after = keys_of("1.0"), keys_of("1.1")
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert before == keys_of("1.0")
 
 
 def test_another_version_of_an_engine_quantizes_anew(monkeypatch, tmp_path):

@@ -20,6 +20,7 @@ SHARES = {
     ("student-dqf", "4"): 0.85,
 }
 SIZES = {"teacher": 269e6, "student-ft": 45.4e6, "student-kd": 45.4e6, "student-ptq": 13.3e6, "student-dqf": 13.3e6}
+RUNTIMES = {name: "openvino-w8a8" if name in ("student-ptq", "student-dqf") else "openvino-bf16" for name in SIZES}
 MS = {"teacher": 15.0, "student-ft": 2.2, "student-kd": 2.2, "student-ptq": 1.5, "student-dqf": 1.5}
 
 
@@ -32,6 +33,7 @@ def study_frames(
     ms=MS,
     sessions=("fastest", "shared"),
     rng_seed=0,
+    runtimes=RUNTIMES,
 ):
     """Return variants, predictions and latency as `dqf.evaluate.evidence` describes them.
 
@@ -46,7 +48,9 @@ def study_frames(
             drift = {session: rng.lognormal(0, 0.2, 60) for session in sessions}
             for (variant, bits), share in shares.items():
                 key = {"task": task, "seed": seed, "variant": variant, "bits": bits}
-                variants.append({**key, "metric": "accuracy", "size_bytes": sizes[variant]})
+                variants.append(
+                    {**key, "metric": "accuracy", "size_bytes": sizes[variant], "runtime": runtimes[variant]}
+                )
                 for session in sessions:
                     times = ms[variant] * drift[session] * rng.lognormal(0, 0.03, 60)
                     latency.append(pd.DataFrame({**key, "session": session, "row": np.arange(60), "ms": times}))

@@ -176,6 +176,16 @@ def test_a_lead_within_which_one_network_differs_from_itself_is_none():
     assert behind.details["sessions"]["shared"]["verdict"] == "undecided"
 
 
+def test_where_one_runtime_serves_all_students_a_small_lead_is_none_either():
+    ms = {**MS, "student-ft": 1.56, "student-kd": 1.56}
+    apart = judge_h2(evidence(ms=ms))[0]
+    assert apart.details["sessions"]["fastest"]["verdict"] == "supported"
+    alike = judge_h2(evidence(ms=ms, runtimes=dict.fromkeys(SIZES, "openvino-fp32")))
+    assert alike[0].details["sessions"]["fastest"]["verdict"] == "undecided"
+    assert "each in the runtime that serves it, the same for all students, it is 1.0" in alike[0].sentence
+    assert "each in the runtime that serves it, the same for all students; 1.0" in alike[-1].sentence
+
+
 def test_h2_says_nothing_of_a_session_that_lacks_a_rival():
     variants, predictions, latency = study_frames()
     lost = (latency["session"] == "shared") & (latency["variant"] == "teacher") & (latency["task"] == "b")

@@ -81,9 +81,9 @@ def show_serving(study: Study, part: Mapping[str, Any]) -> None:
         alt="Latency, throughput, energy and memory of every variant, averaged over tasks and seeds",
     )
     st.caption(
-        "Each variant in its fastest faithful runtime, one example at a time unless batches are named. Times and "
-        "throughput: geometric mean over tasks and seeds of each run's own; the rest: mean. "
-        + energy_note(_read_serving(*_stamped(study.folder / VARIANTS)))
+        "Each variant in the runtime that serves it: the fastest faithful one, unless the study asked for another. One "
+        "example at a time unless batches are named. Times and throughput: geometric mean over tasks and seeds of each "
+        "run's own; the rest: mean. " + energy_note(_read_serving(*_stamped(study.folder / VARIANTS)))
     )
 
 

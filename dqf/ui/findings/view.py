@@ -170,7 +170,8 @@ def headline(part: Part, bits: str) -> None:
                 fmt.times(row.get("speedup")),
                 fmt.times_interval(row.get("speedup_ci95_low"), row.get("speedup_ci95_high")),
                 f"paper, simulated: {fmt.times(dqf.faster(teacher))}",
-                "Teacher's median time of one example divided by this one's, each in its fastest faithful runtime.",
+                "Teacher's median time of one example divided by this one's, each in the runtime that serves it: the "
+                "fastest faithful one, unless the study asked for another.",
             ),
             components.Figure(
                 "Retention",
@@ -220,7 +221,7 @@ def first_table(part: Part) -> None:
     st.caption(
         "The paper's rows speak of another teacher on another machine: a claim to test, not a result to match. In "
         "brackets: 95 % intervals over examples and seeds. Ratios are to the teacher's FP16 file and to the teacher "
-        "in its own fastest faithful runtime."
+        "in the runtime that serves it: the fastest faithful one, unless the study asked for another."
     )
 
 

@@ -14,10 +14,10 @@ from dqf.ui.studio import Studio
 LEAD = (
     "Every file is loaded by the runtimes that can read it, each in a process of its own. The fastest one whose logits "
     "agree with the model in memory serves the file, a less exact one only where it is clearly faster; which is the "
-    "fastest is judged over all bit-widths of a network, as a disturbance may decide a single timing. Median ms of "
+    "fastest is judged over all bit-widths of the run's students, as a disturbance may decide one timing. Median ms of "
     "one example, in turns, in the graph for any length; that is prefill, as a model that classifies decodes nothing "
     "(Findings has the decoding of language models, beside other tools). A later variant of the same network and bits "
-    "takes the runtime chosen before."
+    "starts with the runtime chosen before."
 )
 FIXED_LEAD = (
     "Beside its graph for texts of any length, a runtime may compile graphs for single texts of the commonest lengths, "
@@ -178,7 +178,8 @@ def _columns() -> dict[str, Any]:
             format="%.2f", help="Median of one example, batch 1; of a few passes where it was ruled out."
         ),
         "All bits (×)": number(
-            format="%.2f", help="Times as slow as the network's fastest, its bit-widths taken together; this decides."
+            format="%.2f",
+            help="Times as slow as the fastest that may serve the file, all bit-widths together; this decides.",
         ),
         "Logit error (%)": number(
             format="%.3g", help="Relative L2 distance of the logits to those of the model in memory."
