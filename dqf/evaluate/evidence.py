@@ -63,7 +63,7 @@ class Evidence:
     labels: Mapping[str, NDArray[Any]]
     predictions: Mapping[str, Mapping[str, NDArray[Any]]]
     further: Mapping[str, Mapping[str, TaskResamples]]
-    one_runtime: bool = False
+    one_runtime: bool
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class Rule(NamedTuple):
 
 
 OWN = Rule("each in its fastest runtime", 0.0)
-ALIKE = Rule("each in the runtime that serves it, the same for all students,", SAME_SPEED)
+ALIKE = Rule("in the one runtime that serves all students", SAME_SPEED)
 IN_ONE = Rule("all in one runtime", SAME_SPEED)
 
 
@@ -102,7 +102,7 @@ def _over_all_bits(verdicts: Sequence[Verdict], rules: Mapping[str, Rule]) -> st
         effects = sorted(one["effect"] for one in found if one)
         if effects:
             spread = f"{effects[0]:.2f}x" if len(effects) == 1 else f"{effects[0]:.2f}x to {effects[-1]:.2f}x"
-            parts.append(f"{spread}, {rule.told.rstrip(',')}")
+            parts.append(f"{spread}, {rule.told}")
     return f"Student-DQF's speed relative to its closest rival is {'; '.join(parts)}" if parts else "nothing was timed"
 
 

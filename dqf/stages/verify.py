@@ -31,7 +31,7 @@ TRIES = 2
 """A process may be killed by chance, as memory is short: cached, that would rule its runtime out for good."""
 ENDED = "ended"
 HOPELESS = 2.0
-"""A candidate this many times slower than the fastest in its trial rounds is looked at no further."""
+"""A candidate this many times slower than the fastest in its first passes is looked at no further."""
 FAR_SLOWER = 3.0
 """One this many times slower for another variant of the same network is not even started."""
 FILE = "verification.json"

@@ -1,7 +1,10 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 
+from dqf import pipeline
+from dqf.config import RunConfig
 from dqf.runtimes._select import candidates
 from dqf.stages._choice import choose, pooled_latencies, with_pooled
 from dqf.stages.verify import HOPELESS, TIMED_ROUNDS, _drop_hopeless, _far_behind, _time, far_slower, worth_starting
@@ -30,7 +33,7 @@ def test_a_less_exact_runtime_must_be_clearly_faster():
 
 
 def test_first_passes_of_one_text_do_not_compete_with_passes_in_turns():
-    """FP32 served 8 bits of a run that ships: 3.72 ms was of its first passes, 3.44 ms INT8's over all texts."""
+    """FP32 served 8 bits of a run that ships: 3.72 ms, most likely of its first passes, beside INT8's 3.44 ms in turns."""
     rows = [row("fp32", "FP32", 3.72, error="not timed further: 2.4 times as slow"), row("w8a8", "INT8", 3.44)]
     assert chosen(rows) == "w8a8"
     assert chosen(rows, rows, rows) == "w8a8"
@@ -106,6 +109,42 @@ def test_what_a_disturbance_slowed_down_is_timed_again_before_it_is_ruled_out():
     assert [one["error"] for one in rows[:2]] == ["", ""]
     assert slow["error"] == "not timed further: 3.0 times as slow as a in its first passes"
     assert HOPELESS < 3.0
+
+
+def test_a_run_judges_its_bit_widths_together_and_the_other_student_begins_with_what_was_chosen(monkeypatch):
+    """Alone 8 bits would be served by FP32: the choice is not each file's own."""
+    asked, both = [], (("fp32", "FP32"), ("w8a8", "INT8"))
+    ms = {"8bit": (3.4, 3.3), "4bit": (7.6, 4.4), "": (1.0, 2.0)}
+
+    def verify(context, one, source, prefer=None, slow=()):
+        asked.append((one.variant_id, prefer))
+        label = one.form.label if one.form else ""
+        rows = [tried(name, time) | {"precision": kind} for (name, kind), time in zip(both, ms[label], strict=True)]
+        if one.variant_id == "student-dqf-gptq-4bit":  # INT8 is not faithful for it
+            rows = [row | {"faithful": row["runtime"] == "fp32"} for row in rows]
+        elif prefer:
+            rows = [row for row in rows if row["runtime"] == prefer]
+        return pipeline.Verified(None, 16.0, {"candidates": rows})
+
+    monkeypatch.setattr(pipeline, "_verify", verify)
+    config = RunConfig.from_dict({"quantization": {"bits": [8, 4]}})
+    made = dict.fromkeys(one.variant_id for one in pipeline.planned_variants(config))
+    verified = pipeline._verify_all(SimpleNamespace(config=config), made)
+    assert {name: one.runtime for name, one in verified.items()} == {
+        "teacher": "fp32",
+        "student-ft": "fp32",
+        "student-kd": "fp32",
+        "student-ptq-gptq-8bit": "w8a8",
+        "student-ptq-gptq-4bit": "w8a8",
+        "student-dqf-gptq-8bit": "w8a8",
+        "student-dqf-gptq-4bit": "fp32",
+    }
+    assert asked[:4] == [
+        (name, None) for name in ("teacher", "student-ft", "student-ptq-gptq-8bit", "student-ptq-gptq-4bit")
+    ]
+    assert asked[4:] == [("student-kd", "fp32"), ("student-dqf-gptq-8bit", "w8a8"), ("student-dqf-gptq-4bit", "w8a8")]
+    ratio = (3.4 * 7.6 / 3.3 / 4.4) ** 0.5
+    assert verified["student-ptq-gptq-8bit"].candidates[0]["pooled_latency"] == pytest.approx(ratio)
 
 
 def test_what_was_far_slower_is_told_from_what_was_a_little_slower_or_failed():
