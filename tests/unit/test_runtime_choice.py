@@ -33,7 +33,7 @@ def test_a_less_exact_runtime_must_be_clearly_faster():
 
 
 def test_first_passes_of_one_text_do_not_compete_with_passes_in_turns():
-    """FP32 served 8 bits of a run that ships: 3.72 ms, most likely of its first passes, beside INT8's 3.44 ms in turns."""
+    """FP32 served 8 bits of a run that ships: 3.72 ms, likely of its first passes, beside INT8's 3.44 ms in turns."""
     rows = [row("fp32", "FP32", 3.72, error="not timed further: 2.4 times as slow"), row("w8a8", "INT8", 3.44)]
     assert chosen(rows) == "w8a8"
     assert chosen(rows, rows, rows) == "w8a8"
