@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from dqf.settings import Settings
 from dqf.stages._cache import Output, StageCache
 from dqf.stages._choice import Row, choose, pooled_latencies, with_pooled
 from dqf.stages._context import Context
-from dqf.stages._fixed_lengths import read_fixed_lengths
+from dqf.stages._fixed_lengths import keep_where_faster, read_fixed_lengths
 from dqf.stages.benchmark import Timed, time_in_one_runtime, time_variants
 from dqf.stages.evaluate import evaluate_artifact
 from dqf.stages.export import ARTIFACT, export_artifact
@@ -238,13 +238,11 @@ def _measure_all(context: Context, made: dict[str, Output]) -> dict[str, Any]:
     """Verify, score and time every variant; return the run's result."""
     config, reporter = context.config, context.reporter
     verified = _verify_all(context, made)
-    measured = [_evaluate(context, one, verified[one.variant_id]) for one in planned_variants(config)]
+    measured = _evaluate_all(context, verified)
     benchmark = time_variants(
         context,
         {
-            one.variant_id: Timed(
-                one.export.folder / ARTIFACT, one.runtime, tuple(read_fixed_lengths(one.evaluation)["lengths"])
-            )
+            one.variant_id: Timed(one.export.folder / ARTIFACT, one.runtime, tuple(one.fixed_lengths["lengths"]))
             for one in measured
         },
     )
@@ -324,6 +322,21 @@ def _verify(
     return Verified(export, bits, read_verification(verification))
 
 
+def _evaluate_all(context: Context, verified: Mapping[str, Verified]) -> list[Measured]:
+    """Predict with every variant, and choose by group and runtime whether there are graphs of fixed length."""
+    planned = planned_variants(context.config)
+    measured = {one.variant_id: _evaluate(context, one, verified[one.variant_id]) for one in planned}
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in planned:
+        alike.setdefault((one.group, measured[one.variant_id].runtime), []).append(one.variant_id)
+    for names in alike.values():
+        kept = keep_where_faster([measured[name].fixed_lengths for name in names])
+        measured |= {
+            name: replace(measured[name], fixed_lengths=found) for name, found in zip(names, kept, strict=True)
+        }
+    return list(measured.values())
+
+
 def _evaluate(context: Context, one: Planned, verified: Verified) -> Measured:
     """Predict with a variant in the runtime that serves it."""
     config = context.config
@@ -332,7 +345,8 @@ def _evaluate(context: Context, one: Planned, verified: Verified) -> Measured:
     if model == TEACHER_LAYERS:
         model = f"{config.teacher.model} layers {config.student.keep_layers}"
     bits, export, found, runtime = verified.bits, verified.export, verified.found, verified.runtime
-    return Measured(one.variant_id, one.variant, model, bits, export, found, runtime, evaluation)
+    lengths = read_fixed_lengths(evaluation)
+    return Measured(one.variant_id, one.variant, model, bits, export, found, runtime, evaluation, lengths)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ predictions once per task, under any seed; it is timed in every run, beside that
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,6 +53,7 @@ class Evidence:
         predictions: by task and `system`, (seeds, n).
         further: by task and metric, scores in what GLUE reports besides the task's own: another metric, or rows.
         one_runtime: whether all students of every run were served by one runtime, be it that nothing else was allowed.
+        machines: by task, the hardware and threads it was timed with, of all its runs; empty where not recorded.
     """
 
     bits: tuple[str, ...]
@@ -64,11 +66,19 @@ class Evidence:
     predictions: Mapping[str, Mapping[str, NDArray[Any]]]
     further: Mapping[str, Mapping[str, TaskResamples]]
     one_runtime: bool
+    machines: Mapping[str, str]
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks."""
         return tuple(self.scores)
+
+    @property
+    def timed_elsewhere(self) -> dict[str, str]:
+        """Tasks that were not timed on the machine that timed most of them, with the machine that did."""
+        machines = {task: self.machines.get(task, "") for task in self.tasks}
+        usual = Counter(machines.values()).most_common(1)
+        return {task: machine for task, machine in machines.items() if machine != usual[0][0]}
 
     @property
     def telling(self) -> tuple[str, ...]:
@@ -87,10 +97,13 @@ class Evidence:
     def macro_log_ms(self, session: str, tasks: Iterable[str] | None = None) -> MacroResamples:
         """Return the log latencies averaged over runs and tasks; their differences are log speed-ups.
 
-        Nothing unless every task was timed in that session: an average over some tasks is not one over all.
+        Nothing unless every task was timed in that session: an average over some tasks is not one over all. Times of
+        different machines are not averaged: of several tasks those of `timed_elsewhere` are left out (decision 32).
         """
         found = self.log_ms.get(session, {})
         chosen = self.tasks if tasks is None else tuple(tasks)
+        if len(chosen) > 1:
+            chosen = tuple(task for task in chosen if task not in self.timed_elsewhere)
         timed = [found[task] for task in chosen if task in found]
         return macro_average(timed if len(timed) == len(chosen) else [], resample_seeds=True)
 
@@ -168,8 +181,16 @@ def evidence_of(
     }
     students = variants[variants["variant"] != TEACHER]
     one_runtime = bool((students.groupby(["task", "seed"])["runtime"].nunique() == 1).all())
-    common = _common_bits(scores)
-    return Evidence(common, seeds, scores, log_ms, sizes, metrics, labels, predicted, further, one_runtime)
+    common, machines = _common_bits(scores), _machines(variants)
+    return Evidence(common, seeds, scores, log_ms, sizes, metrics, labels, predicted, further, one_runtime, machines)
+
+
+def _machines(variants: pd.DataFrame) -> dict[str, str]:
+    """Return by task what its runs were timed on, in words."""
+    if not {"hardware", "threads"} <= set(variants):
+        return {}
+    told = variants["hardware"].astype(str) + ", " + variants["threads"].astype(str) + " threads"
+    return {str(task): " and ".join(sorted(set(part))) for task, part in told.groupby(variants["task"])}
 
 
 def bits_number(bits: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dqf.stages.verify import TIMED_ROUNDS, faithful
 
 FILE = "fixed_lengths.json"
 ANY, FIXED = "any_length", "fixed_length"
+POOLED = "pooled_ratio"
 
 
 def fit_lengths(
@@ -35,10 +37,10 @@ def fit_lengths(
     folder: Path,
     last_try: bool = True,
 ) -> list[int]:
-    """Choose the lengths, write them to `fixed_lengths.json`, and leave the process with them.
+    """Find lengths that may have graphs, write them to `fixed_lengths.json`, and leave the process with them.
 
-    The commonest lengths are taken first, as many as the memory of the first one lets fit. They are kept if rows passed
-    one by one are faithful too and faster than in the graph for any length.
+    The commonest lengths are taken first, as many as the memory of the first one lets fit, and timed beside the graph
+    for any length. Whether they are faster is judged later, with the files of the same group (`keep_where_faster`).
 
     Args:
         context: of the run.
@@ -53,7 +55,7 @@ def fit_lengths(
     `fixed_length_ms_p50`; if the process failed over it, `error`: then there are none, and the process has ended.
 
     Returns:
-        The lengths; none if graphs of fixed length are not possible, not allowed, not faithful or not faster.
+        The lengths; none if graphs of fixed length are not possible, not allowed or not faithful.
 
     Raises:
         ServingEnded: the process ended, and this is not the last try.
@@ -77,6 +79,27 @@ def read_fixed_lengths(evaluation: Output) -> dict[str, Any]:
     """Return the content of `fixed_lengths.json`."""
     data: dict[str, Any] = json.loads((evaluation.folder / FILE).read_text(encoding="utf-8"))
     return data
+
+
+def keep_where_faster(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the same with `pooled_ratio`, and without lengths where graphs of them are not faster.
+
+    Files of one network in one runtime are judged together, as their runtimes are (decision 3): what a graph of fixed
+    length saves is the network's, and a disturbance of one file's passes must not leave that file alone without.
+
+    Args:
+        found: by file of a group, the content of `fixed_lengths.json`.
+
+    Returns:
+        In the same order. `pooled_ratio` is the time of a text in its fixed graph over that in the other one,
+        geometric mean over the files that may have such graphs; these alone have it.
+    """
+    logs = [np.log(one[f"{FIXED}_ms_p50"] / one[f"{ANY}_ms_p50"]) for one in found if one["lengths"]]
+    ratio = float(np.exp(np.mean(logs))) if logs else 1.0
+    return [
+        {**one, "lengths": one["lengths"] if ratio < 1 else [], POOLED: ratio} if one["lengths"] else dict(one)
+        for one in found
+    ]
 
 
 def _possible(runtime: str, artifact: Artifact) -> bool:
@@ -110,6 +133,6 @@ def _fit(
         served.fix_lengths(lengths if name == FIXED else ())
         times[name] += [served.time_ms(at % len(tokens)) for at in turn]
     found |= {f"{name}_ms_p50": float(np.median(ms)) for name, ms in times.items()}
-    if agreed["faithful"] and found[f"{FIXED}_ms_p50"] < found[f"{ANY}_ms_p50"]:
+    if agreed["faithful"]:
         found["lengths"] = lengths
     return found

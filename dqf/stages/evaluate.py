@@ -18,7 +18,7 @@ from dqf.stages._fixed_lengths import fit_lengths
 from dqf.stages.export import ARTIFACT, REFERENCE, probe_rows
 from dqf.stages.verify import TRIES, faithful
 
-VERSION = 5
+VERSION = 6
 PREDICTIONS = "predictions.parquet"
 CHUNK_ROWS = 512
 
@@ -27,8 +27,8 @@ def evaluate_artifact(context: Context, export: Output, runtime: str, stage: str
     """Return a folder with `predictions.parquet` (idx, label, prediction, logits); each extra part has a file too.
 
     The process loads the artifact by the chosen runtime alone, so its peak memory is what serving this variant takes,
-    graphs of fixed length that it is timed with (`fixed_lengths.json`) included. `verified` in the metrics says that
-    its logits agreed once more.
+    without and with the graphs of fixed length that it may have (`fixed_lengths.json`). `verified` in the metrics says
+    that its logits agreed once more.
     """
 
     def serve_once(
@@ -40,8 +40,9 @@ def evaluate_artifact(context: Context, export: Output, runtime: str, stage: str
                 _predict(context, served, part, folder / extra_predictions(name))
             tokens, logits = _predict(context, served, context.task.evaluation, folder / PREDICTIONS)
             stats = served.ask(do="stats")
+            stats["with_graphs"] = stats["peak_rss_bytes"]
             if fit_lengths(context, served, artifact, tokens, reference, folder, last_try):
-                stats = served.ask(do="stats")
+                stats["with_graphs"] = served.ask(do="stats")["peak_rss_bytes"]
         return logits, stats
 
     def work(folder: Path) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def evaluate_artifact(context: Context, export: Output, runtime: str, stage: str
         return {
             "load_ms": stats["load_ms"],
             "peak_rss_bytes": stats["peak_rss_bytes"],
+            "peak_rss_bytes_with_graphs": stats["with_graphs"],
             "verified": int(checked["faithful"]),
             "relative_l2_error": checked["relative_l2_error"],
             "argmax_agreement": checked["argmax_agreement"],

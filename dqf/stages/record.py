@@ -24,7 +24,6 @@ from dqf.jobs.protocol import write_json
 from dqf.sections import QuantizationConfig
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
-from dqf.stages._fixed_lengths import read_fixed_lengths
 from dqf.stages.benchmark import SHARED_TIMES, THROUGHPUT, TIMES
 from dqf.stages.evaluate import PREDICTIONS, extra_predictions
 from dqf.stages.export import ARTIFACT
@@ -44,6 +43,7 @@ class Measured:
         export, evaluation: outputs of its stages.
         verification: content of `verification.json`.
         runtime: the one that was chosen.
+        fixed_lengths: content of `fixed_lengths.json`, with the lengths it is timed with.
     """
 
     variant_id: str
@@ -54,6 +54,7 @@ class Measured:
     verification: dict[str, Any]
     runtime: str
     evaluation: Output
+    fixed_lengths: dict[str, Any]
 
     @property
     def artifact(self) -> Artifact:
@@ -154,7 +155,7 @@ def _variant(
         "scale_bits": artifact.scale_bits,
         "runtime": one.runtime,
         "runtime_candidates": one.verification["candidates"],
-        "fixed_lengths": read_fixed_lengths(one.evaluation),
+        "fixed_lengths": one.fixed_lengths,
         "params": artifact.manifest["params"],
         "size_bytes": artifact.size_bytes,
         "size_bytes_expected": artifact.manifest["size_bytes_expected"],
@@ -176,7 +177,7 @@ def _variant(
             context.settings.watts_per_gpu,
         ),
         "load_ms": metrics["load_ms"],
-        "peak_rss_bytes": metrics["peak_rss_bytes"],
+        "peak_rss_bytes": metrics["peak_rss_bytes_with_graphs" if one.fixed_lengths["lengths"] else "peak_rss_bytes"],
         "verified": bool(metrics["verified"]),
         "verification": {
             "relative_l2_error": metrics["relative_l2_error"],

@@ -17,7 +17,7 @@ from dqf.errors import UserError
 from dqf.store.db import Store
 from dqf.store.predictions import inside
 
-FIXED_LENGTH_FIGURES = ("mb_each", "any_length_ms_p50", "fixed_length_ms_p50")
+FIXED_LENGTH_FIGURES = ("mb_each", "any_length_ms_p50", "fixed_length_ms_p50", "pooled_ratio")
 CANDIDATE_FIGURES = ("latency_ms_p50", "pooled_latency", "relative_l2_error", "argmax_agreement")
 
 
@@ -109,7 +109,7 @@ def fixed_lengths(store: Store, run_id: str) -> pd.DataFrame:
     """Return the variants of a run for which a graph of one fixed length was tried, in order.
 
     Columns: variant_id, lengths (list of tokens, empty if such graphs were not kept), mb_each, any_length_ms_p50 and
-    fixed_length_ms_p50 (NaN if they were not timed).
+    fixed_length_ms_p50 (NaN if they were not timed), pooled_ratio (NaN in earlier runs).
     """
     variants = _frame(
         store, "SELECT variant_id, fixed_lengths_json FROM variants WHERE run_id = ? ORDER BY position", [run_id]

@@ -94,7 +94,7 @@ def _analyse_condition(tables: Tables, condition: str, n_resamples: int) -> dict
         "tasks": list(evidence.tasks),
         "seeds": sorted({seed for seeds in evidence.seeds.values() for seed in seeds}),
         "n": sum(one.n for one in evidence.scores.values()),
-        "baseline": _baseline(tables.study, variants),
+        "baseline": _baseline(tables.study, evidence, variants),
         "headline_bits": _headline(evidence),
         "bits": bits,
         "total": total,
@@ -132,14 +132,15 @@ def _headline(evidence: Evidence) -> str | None:
     return min(evidence.bits, key=lambda bits: (abs(bits_number(bits) - float(HEADLINE_BITS)), bits != HEADLINE_BITS))
 
 
-def _baseline(study: Mapping[str, Any], variants: pd.DataFrame) -> dict[str, Any]:
-    teacher = variants[variants["variant"] == TEACHER]
+def _baseline(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame) -> dict[str, Any]:
+    teacher = variants[(variants["variant"] == TEACHER) & ~variants["task"].isin(list(evidence.timed_elsewhere))]
     return {
         "model": teacher["model"].iloc[0],
         "precision": study["baseline"]["precision"],
         "runtimes": sorted(set(teacher["runtime"])),
         "hardware": sorted(set(teacher["hardware"])),
         "threads": sorted({int(one) for one in teacher["threads"]}),
+        "timed_elsewhere": evidence.timed_elsewhere,
     }
 
 
@@ -224,6 +225,13 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
     if len(unverified):
         named = ", ".join(sorted({f"{row.variant_id} ({row.task})" for row in unverified.itertuples()}))
         notes.append(f"The reloaded artifact did not give the logits of the model in memory: {named}.")
+    elsewhere = evidence.timed_elsewhere
+    if elsewhere:
+        told = "; ".join(f"{task} on {machine}" for task, machine in elsewhere.items())
+        notes.append(
+            f"Times of different machines are not averaged: speed-ups, latencies and H2 are without {told}, whose own "
+            "stand in the tasks' rows."
+        )
     if len(study["environments"]) > 1:
         notes.append(f"The runs were made in {len(study['environments'])} different environments.")
     return notes

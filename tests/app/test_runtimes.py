@@ -33,6 +33,7 @@ def test_every_candidate_of_every_variant_is_shown(open_page, run):
     assert fixed["Tokens"].tolist() == ["8, 16, 24"] * len(quantized)
     assert fixed["Fixed (ms)"].tolist() == [one["fixed_lengths"]["fixed_length_ms_p50"] for one in quantized]
     assert fixed["Times as fast"].tolist() == pytest.approx([1.25] * len(quantized), rel=1e-2)
+    assert fixed["All bits (×)"].tolist() == [1.25] * len(quantized)
     assert (each[each["Runtime"] == "torch-packed"]["Left out because"].str.contains("far slower")).all()
 
 

@@ -328,6 +328,7 @@ def _variant(
             "relative_l2_error": 0.01,
             "any_length_ms_p50": round(sketch.latency_ms * 1.25, 3),
             "fixed_length_ms_p50": round(sketch.latency_ms, 3),
+            "pooled_ratio": 0.8,
         }
         if quantized
         else {"lengths": []},

@@ -12,7 +12,7 @@ from dqf.progress import SilentReporter
 from dqf.runtimes._lengths import padded_length
 from dqf.serving.client import ServingEnded
 from dqf.stages import _fixed_lengths
-from dqf.stages._fixed_lengths import fit_lengths
+from dqf.stages._fixed_lengths import fit_lengths, keep_where_faster
 
 TOKENS = [5] * 3 + [12, 12, 16, 9, 10] + [30] * 2
 """Padded: 8 three times, 16 five times, 32 twice."""
@@ -109,14 +109,27 @@ def test_none_is_made(tmp_path, case):
 
 @pytest.mark.parametrize(
     ("served", "allowed_mb"),
-    [(FakeServed(fixed_ms=2.5), 256), (FakeServed(error=1.0), 256), (FakeServed(), 9)],
-    ids=["slower", "other logits", "one does not fit"],
+    [(FakeServed(error=1.0), 256), (FakeServed(), 9)],
+    ids=["other logits", "one does not fit"],
 )
 def test_none_is_kept(tmp_path, served, allowed_mb):
     found = fit(served, tmp_path, allowed_mb)
     assert found["lengths"] == []
     assert found["mb_each"] == 10.0
     assert served.lengths == ()
+
+
+def test_files_of_one_network_are_judged_together(tmp_path):
+    """A disturbance of one file's passes does not leave it alone without; what has no graphs has no say."""
+    fast, disturbed, slow = (fit(FakeServed(fixed_ms=ms), tmp_path, 256) for ms in (1.0, 2.2, 5.0))
+    none, other_logits = fit(FakeServed(), tmp_path, 0), fit(FakeServed(fixed_ms=9.0, error=1.0), tmp_path, 256)
+    kept = keep_where_faster([fast, none, disturbed, other_logits])
+    assert [one["lengths"] for one in kept] == [[8, 16, 32], [], [8, 16, 32], []]
+    assert [one.get("pooled_ratio") for one in kept] == [pytest.approx(0.55**0.5), None, pytest.approx(0.55**0.5), None]
+    assert [one["lengths"] for one in keep_where_faster([fast, slow])] == [[], []]
+    assert keep_where_faster([disturbed])[0] == {**disturbed, "lengths": [], "pooled_ratio": pytest.approx(1.1)}
+    assert disturbed["lengths"] == [8, 16, 32], "what the stage wrote stays as it was"
+    assert keep_where_faster([none]) == [none]
 
 
 def test_a_process_that_fails_over_it_costs_the_graphs_alone(tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dqf.settings import load_settings
@@ -61,6 +62,30 @@ def test_an_own_file_is_kept_as_well_and_its_missing_runs_are_not_told_as_missin
     assert set(kept.study["kept"]) == set(kept.predictions) == {"reviews"}
     assert kept.study["unfinished"] == []
     assert kept.study["environments"] == [{"cpu": "another"}]
+
+
+def test_times_of_different_machines_are_not_averaged(settings, tmp_path):
+    """A task made on another machine counts for scores, sizes and H1; its speed-up stands in its own row alone."""
+    make_study(settings, tmp_path / "mine")
+    tables = read_tables(tmp_path / "mine")
+    whole = analyse(tables, RESAMPLES)
+    assert whole["baseline"]["timed_elsewhere"] == {}
+    moved, mine = tables.variants.copy(), tables.latency.copy()
+    rte = mine["task"] == "rte"
+    moved.loc[moved["task"] == "rte", "hardware"] = "Another CPU"
+    mine.loc[rte & (mine["variant"] != "teacher"), "ms"] *= 4
+    found = analyse(replace(tables, variants=moved, latency=mine), RESAMPLES)
+    rows = {row["task"]: row["speedup"] for row in found["bits"]["4"]["tasks"]}
+    others = [speedup for task, speedup in rows.items() if task != "rte"]
+    assert found["bits"]["4"]["speedup"] == pytest.approx(np.exp(np.mean(np.log(others))))
+    assert rows["rte"] == pytest.approx(
+        next(row["speedup"] / 4 for row in whole["bits"]["4"]["tasks"] if row["task"] == "rte"), rel=1e-6
+    )
+    assert found["bits"]["4"]["score"] == whole["bits"]["4"]["score"]
+    assert found["verdicts"]["H1"] == whole["verdicts"]["H1"]
+    assert found["baseline"]["hardware"] == ["Example CPU"]
+    assert found["baseline"]["timed_elsewhere"] == {"rte": "Another CPU, 2 threads"}
+    assert any("are without rte on Another CPU, 2 threads" in note for note in found["notes"])
 
 
 def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, tmp_path):

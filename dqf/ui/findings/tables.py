@@ -93,6 +93,7 @@ def table_1(part: Part) -> pd.DataFrame:
 
 def task_table(part: Part, system: str) -> pd.DataFrame:
     """Return one row per task: the teacher's score beside a system's, with retention, flips and speed."""
+    elsewhere, usual = timed_elsewhere(part), machine_of(part)
     rows = []
     for row in tasks_of(part, system):
         flips = row.get("flips") or {}
@@ -107,6 +108,7 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "Also": further(row),
                 "Retention": ranged(fmt.percent(row["retention"]), row, "retention"),
                 "× faster": row.get("speedup"),
+                "Timed on": elsewhere.get(str(row["task"]), usual),
                 "Lost": flips.get("right_to_wrong"),
                 "Won": flips.get("wrong_to_right"),
                 "Majority": percent(row.get("majority")),
@@ -114,8 +116,18 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "Seeds": len(row.get("seeds") or ()),
             }
         )
-    frame = pd.DataFrame(rows)
-    return frame if any(row["Also"] for row in rows) else frame.drop(columns="Also", errors="ignore")
+    tells_more = {"Also": any(row["Also"] for row in rows), "Timed on": bool(elsewhere)}
+    return pd.DataFrame(rows).drop(columns=[name for name, told in tells_more.items() if not told], errors="ignore")
+
+
+def machine_of(part: Part) -> str:
+    """Return the hardware that speed-ups over several tasks were measured on."""
+    return " and ".join(str(one) for one in part["baseline"].get("hardware") or ["unknown hardware"])
+
+
+def timed_elsewhere(part: Part) -> dict[str, str]:
+    """Return the tasks that speed-ups over several tasks are without, with the machine each was timed on."""
+    return {str(task): str(machine) for task, machine in (part["baseline"].get("timed_elsewhere") or {}).items()}
 
 
 def seeds_told(row: Mapping[str, Any]) -> str:

@@ -124,11 +124,9 @@ def _introduction(study: Study, part: Part) -> None:
             st.badge("Committed with the project", icon=":material/verified:", color="green")
         else:
             st.badge("Your own study", icon=":material/person:", color="blue")
-        baseline = part["baseline"]
-        machine = " and ".join(str(one) for one in baseline.get("hardware") or ["unknown hardware"])
         st.text(
             f"{fmt.plural(len(part['tasks']), 'task')}, {tables.seeds_told(_students(part))}, {part['n']} examples · "
-            f"{machine}"
+            f"{tables.machine_of(part)}"
         )
     st.text(study.title)
     missing, done = (len(study.facts.get(name) or ()) for name in ("unfinished", "runs"))
@@ -195,6 +193,11 @@ def headline(part: Part, bits: str) -> None:
             f"Without WNLI: score {fmt.percent(without.get('score'))}, "
             f"teacher {fmt.percent(without.get('teacher_score'))}, "
             f"retention {tables.ranged(fmt.percent(without.get('retention')), without, 'retention')}."
+        )
+    elsewhere = tables.timed_elsewhere(part)
+    if elsewhere:
+        st.caption(
+            f"Faster: without {', '.join(elsewhere)}, timed on another machine; the table of the tasks has their own."
         )
 
 

@@ -22,7 +22,8 @@ LEAD = (
 FIXED_LEAD = (
     "Beside its graph for texts of any length, a runtime may compile graphs for single texts of the commonest lengths, "
     "to which shorter ones are padded. They are faster, and each takes memory of its own: as many are made as the "
-    "launch's memory for them allows, so small models have more. A variant that is not named has none."
+    "launch's memory for them allows, so small models have more. Variants of one network in one runtime are judged "
+    "together: all have them or none, by their mean (all bits). A variant that is not named has none."
 )
 LEGEND = "● serves the variant · ▲ its logits differ · – not timed, the table below says why · empty: not tried"
 CHOSEN, DIFFERS, NOT_TIMED = "●", "▲", "–"
@@ -92,7 +93,7 @@ def _show_fixed_lengths(found: pd.DataFrame, names: dict[str, str], run_id: str)
                 "Variant": st.column_config.TextColumn(pinned=True, width=190),
                 "Each (MB)": st.column_config.NumberColumn(format="%.0f"),
                 **{name: st.column_config.NumberColumn(format="%.2f") for name in ("Any length (ms)", "Fixed (ms)")},
-                "Times as fast": st.column_config.NumberColumn(format="%.2f"),
+                **{name: st.column_config.NumberColumn(format="%.2f") for name in ("Times as fast", "All bits (×)")},
             },
             key=f"fixed_lengths_{run_id}",
             height=components.table_height(len(table)),
@@ -115,6 +116,7 @@ def fixed_lengths(found: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
             "Any length (ms)": found["any_length_ms_p50"],
             "Fixed (ms)": found["fixed_length_ms_p50"],
             "Times as fast": found["any_length_ms_p50"] / found["fixed_length_ms_p50"],
+            "All bits (×)": 1 / found["pooled_ratio"],
         }
     )
 
