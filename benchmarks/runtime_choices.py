@@ -15,17 +15,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dqf.evaluate.evidence import FASTEST, TEACHER
 from dqf.settings import load_settings
-from dqf.study.files import read_tables
+from dqf.study.files import read_summary, read_tables
 
 RUN = ["condition", "task", "seed"]
 
 
 def main() -> None:
     """Print the figures."""
-    tables = read_tables(Path(sys.argv[1]) if len(sys.argv) > 1 else load_settings().reference_dir)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else load_settings().reference_dir
+    tables, summary = read_tables(folder), read_summary(folder) or {}
+    elsewhere = list(summary["baseline"]["timed_elsewhere"])
+    if elsewhere:
+        print(f"without {', '.join(elsewhere)}: timed on another machine")
     timed = tables.latency[tables.latency["session"] == FASTEST]
     ms = timed.groupby([*RUN, "variant", "bits"])["ms"].median().rename("ms").reset_index()
-    rows = tables.variants.merge(ms, on=[*RUN, "variant", "bits"])
+    rows = tables.variants[~tables.variants["task"].isin(elsewhere)].merge(ms, on=[*RUN, "variant", "bits"])
     teacher = rows.loc[rows["variant"] == TEACHER, [*RUN, "ms"]].rename(columns={"ms": "teacher_ms"})
     rows = rows[rows["quantizer"].notna()].merge(teacher, on=RUN)
     rows["speedup"] = rows["teacher_ms"] / rows["ms"]

@@ -52,8 +52,8 @@ class Evidence:
         labels: by task, (n,).
         predictions: by task and `system`, (seeds, n).
         further: by task and metric, scores in what GLUE reports besides the task's own: another metric, or rows.
-        one_runtime: whether all students of every run were served by one runtime, be it that nothing else was allowed.
-        machines: by task, the hardware and threads it was timed with, of all its runs; empty where not recorded.
+        runtimes: by task, how many runtimes served the students of one run, the most of its runs.
+        machines: by task, the hardware and threads of its runs, each once; empty where not recorded.
     """
 
     bits: tuple[str, ...]
@@ -65,8 +65,8 @@ class Evidence:
     labels: Mapping[str, NDArray[Any]]
     predictions: Mapping[str, Mapping[str, NDArray[Any]]]
     further: Mapping[str, Mapping[str, TaskResamples]]
-    one_runtime: bool
-    machines: Mapping[str, str]
+    runtimes: Mapping[str, int]
+    machines: Mapping[str, tuple[str, ...]]
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -75,10 +75,23 @@ class Evidence:
 
     @property
     def timed_elsewhere(self) -> dict[str, str]:
-        """Tasks that were not timed on the machine that timed most of them, with the machine that did."""
-        machines = {task: self.machines.get(task, "") for task in self.tasks}
-        usual = Counter(machines.values()).most_common(1)
-        return {task: machine for task, machine in machines.items() if machine != usual[0][0]}
+        """Tasks that were not timed on the machine that timed most of them, with the machines that did.
+
+        A task whose runs were timed on several machines is one of them, unless all tasks are. Of two machines with
+        equally many tasks the one with the first task counts.
+        """
+        machines = {task: self.machines.get(task, ()) for task in self.tasks}
+        whole = [found for found in machines.values() if len(found) <= 1]
+        usual = Counter(whole or machines.values()).most_common(1)
+        return {task: " and ".join(found) for task, found in machines.items() if found != usual[0][0]}
+
+    @property
+    def one_runtime(self) -> bool:
+        """Whether one runtime served all students of every run that counts for figures of time over several tasks.
+
+        Be it that nothing else was allowed.
+        """
+        return all(count == 1 for task, count in self.runtimes.items() if task not in self.timed_elsewhere)
 
     @property
     def telling(self) -> tuple[str, ...]:
@@ -180,17 +193,18 @@ def evidence_of(
         for task, frame in variants.groupby("task", sort=False)
     }
     students = variants[variants["variant"] != TEACHER]
-    one_runtime = bool((students.groupby(["task", "seed"])["runtime"].nunique() == 1).all())
+    in_a_run = students.groupby(["task", "seed"])["runtime"].nunique()
+    runtimes = {str(task): int(count) for task, count in in_a_run.groupby("task").max().items()}
     common, machines = _common_bits(scores), _machines(variants)
-    return Evidence(common, seeds, scores, log_ms, sizes, metrics, labels, predicted, further, one_runtime, machines)
+    return Evidence(common, seeds, scores, log_ms, sizes, metrics, labels, predicted, further, runtimes, machines)
 
 
-def _machines(variants: pd.DataFrame) -> dict[str, str]:
-    """Return by task what its runs were timed on, in words."""
+def _machines(variants: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return by task what its runs were timed on, each in words."""
     if not {"hardware", "threads"} <= set(variants):
         return {}
     told = variants["hardware"].astype(str) + ", " + variants["threads"].astype(str) + " threads"
-    return {str(task): " and ".join(sorted(set(part))) for task, part in told.groupby(variants["task"])}
+    return {str(task): tuple(sorted(set(part))) for task, part in told.groupby(variants["task"])}
 
 
 def bits_number(bits: str) -> float:

@@ -49,7 +49,8 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
     """Judge H2: Student-DQF has the lowest latency, in each one's fastest runtime and in a shared one.
 
     Per session (`fastest`, `shared`) and other variant (teacher, Student-FT, Student-KD, Student-PTQ of the
-    same bits) the ratio is its median latency / Student-DQF's, geometric mean over tasks and runs. The
+    same bits) the ratio is its median latency / Student-DQF's, geometric mean over tasks and runs; tasks of
+    `Evidence.timed_elsewhere` do not count. The
     closest rival is the variant with the smallest ratio, Student-PTQ left out: that is the same network in
     the same format, so no difference is expected and none is demanded.
 
@@ -75,18 +76,18 @@ def judge_h2(evidence: Evidence) -> list[Verdict]:
             for session, rule in rules.items()
             if (session, bits) in corrected
         }
-        verdicts.append(_h2(bits, sessions, rules))
+        verdicts.append(_h2(bits, sessions, rules, evidence))
     if verdicts:
         least = min(verdicts, key=lambda one: one.effect)
         verdict = conjunction([one.verdict for one in verdicts])
         by_bits = ", ".join(f"{bits_name(one.bits)} {one.verdict}" for one in verdicts)
-        sentence = f"{verdict.capitalize()}: {_over_all_bits(verdicts, rules)}; {by_bits}."
+        sentence = f"{verdict.capitalize()}: {_over_all_bits(verdicts, rules)}; {by_bits}.{_elsewhere(evidence)}"
         verdicts.append(replace(least, bits=ALL_BITS, verdict=verdict, sentence=sentence))
     return verdicts
 
 
 def _ratios(macro: MacroResamples, bits: str) -> dict[str, Estimate]:
-    """Return each rival's latency / Student-DQF's; nothing unless all were timed on every task."""
+    """Return each rival's latency / Student-DQF's; nothing unless all were timed on every task that counts."""
     own = system(DQF, bits)
     rivals = [TEACHER, FT, KD, system(PTQ, bits)]
     if any(name not in macro.scores for name in (own, *rivals)):
@@ -152,7 +153,13 @@ def _within_noise(one: Mapping[str, Any], margin: float) -> str:
     return f", not by more than the {SAME_SPEED:.0%} that one network is allowed to differ from itself"
 
 
-def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Rule]) -> Verdict:
+def _elsewhere(evidence: Evidence) -> str:
+    """Return a sentence on tasks that do not count, with a space before it; empty if all do."""
+    tasks = ", ".join(evidence.timed_elsewhere)
+    return f" Not counted, as another machine timed them: {tasks}." if tasks else ""
+
+
+def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Rule], evidence: Evidence) -> Verdict:
     if not sessions:
         text = f"Undecided: no latency of Student-DQF at {bits_name(bits)} was timed."
         return Verdict("H2", bits, UNDECIDED, 0.0, 0.0, 0.0, 1.0, 1.0, "ratio", text)
@@ -167,8 +174,8 @@ def _h2(bits: str, sessions: Mapping[str, Mapping[str, Any]], rules: Mapping[str
         for name, one in sessions.items()
     ]
     missing = [f"{rules[name].told} it was not timed" for name in rules if name not in sessions]
-    sentence = f"{verdict.capitalize()}: Student-DQF at {bits_name(bits)}: {'; '.join([*parts, *missing])}."
+    told = "; ".join([*parts, *missing])
+    sentence = f"{verdict.capitalize()}: Student-DQF at {bits_name(bits)}: {told}.{_elsewhere(evidence)}"
     figures = {name: least[name] for name in ("effect", "low", "high", "p_value", "p_holm")}
-    return Verdict(
-        "H2", bits, verdict, unit="ratio", sentence=sentence, details={"sessions": dict(sessions)}, **figures
-    )
+    details = {"sessions": dict(sessions), "not_counted": list(evidence.timed_elsewhere)}
+    return Verdict("H2", bits, verdict, unit="ratio", sentence=sentence, details=details, **figures)

@@ -61,6 +61,12 @@ class Measured:
         """The exported artifact."""
         return open_artifact(self.export.folder / ARTIFACT, check=False)
 
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Of the process that evaluated it, with the graphs it is timed with and without those it is not."""
+        name = "peak_rss_bytes_with_graphs" if self.fixed_lengths["lengths"] else "peak_rss_bytes"
+        return int(self.evaluation.metrics[name])
+
 
 def record_result(
     context: Context, variants: Sequence[Measured], benchmark: Output, shared: Output | None = None
@@ -177,7 +183,7 @@ def _variant(
             context.settings.watts_per_gpu,
         ),
         "load_ms": metrics["load_ms"],
-        "peak_rss_bytes": metrics["peak_rss_bytes_with_graphs" if one.fixed_lengths["lengths"] else "peak_rss_bytes"],
+        "peak_rss_bytes": one.peak_rss_bytes,
         "verified": bool(metrics["verified"]),
         "verification": {
             "relative_l2_error": metrics["relative_l2_error"],

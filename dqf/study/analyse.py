@@ -227,10 +227,15 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
         notes.append(f"The reloaded artifact did not give the logits of the model in memory: {named}.")
     elsewhere = evidence.timed_elsewhere
     if elsewhere:
-        told = "; ".join(f"{task} on {machine}" for task, machine in elsewhere.items())
+        told = "; ".join(f"{task} ({machine})" for task, machine in elsewhere.items())
         notes.append(
-            f"Times of different machines are not averaged: speed-ups, latencies and H2 are without {told}, whose own "
-            "stand in the tasks' rows."
+            "Times of different machines are not averaged: speed-ups, latencies and H2 over several tasks are without "
+            f"{told}. Their own stand in the tasks' rows."
+        )
+    mixed = [task for task in evidence.tasks if len(evidence.machines.get(task, ())) > 1]
+    if mixed:
+        notes.append(
+            f"Several machines timed the runs of one task: {', '.join(mixed)}; its times are a mean of theirs."
         )
     if len(study["environments"]) > 1:
         notes.append(f"The runs were made in {len(study['environments'])} different environments.")

@@ -181,7 +181,7 @@ def _variant_rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "relative_l2_error": variant["verification"]["relative_l2_error"],
                 "argmax_agreement": variant["verification"]["argmax_agreement"],
                 **_training(run.result, variant["variant"]),
-                "hardware": environment["cpu"],
+                "hardware": environment.get("gpu", environment["cpu"]),
                 "threads": environment["threads"],
             }
         )

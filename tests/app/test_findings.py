@@ -13,12 +13,14 @@ from dqf.config import RunConfig
 from dqf.data.load import load_task
 from dqf.errors import UserError
 from dqf.settings import load_settings
+from dqf.study.analyse import analyse
+from dqf.study.files import read_tables, write_summary
 from dqf.ui.compare import flips
 from dqf.ui.findings import costs, duel, peers
 from dqf.ui.findings import examples as study_examples
 from dqf.ui.findings.studies import load
 from tests.app.conftest import ROOT, everything
-from tests.support.example_studies import TEMPERATURES, write_example_study
+from tests.support.example_studies import RESAMPLES, TEMPERATURES, write_example_study
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +200,31 @@ def test_what_serving_takes_is_told_of_every_variant(open_page, filled_studies, 
     variants = pd.read_parquet(filled_studies / "reference" / "variants.parquet")
     row = variants[(variants["variant"] == "student-dqf") & (variants["bits"] == "4")]
     assert shown.loc["Student-DQF, 4-bit", "Memory (MB)"] == pytest.approx(row["peak_rss_bytes"].mean() / 1e6)
+
+
+def test_figures_of_time_are_of_the_machine_that_timed_most_tasks(open_page, filled_studies):
+    folder = filled_studies / "reference"
+    variants = pd.read_parquet(folder / "variants.parquet")
+    elsewhere = variants["task"] == "rte"
+    assert elsewhere.any()
+    variants.loc[elsewhere, "hardware"] = "Another CPU"
+    variants[costs.COLUMNS] = 10.0
+    variants.loc[elsewhere, ["load_ms", "train_seconds"]] = 1e9
+    variants.to_parquet(folder / "variants.parquet", index=False)
+    write_summary(folder, analyse(read_tables(folder), RESAMPLES))
+    app = open_page("findings")
+    shown = everything(app)
+    assert "Example CPU, 2 threads; Another CPU, 2 threads" in shown
+    assert "Faster: without rte, timed on another machine" in shown
+    by_task = table_with(app, "Majority").set_index("Task")["Timed on"]
+    assert by_task["rte"] == "Another CPU, 2 threads"
+    assert set(by_task.drop("rte")) == {"Example CPU, 2 threads"}
+    part = json.loads((folder / "summary.json").read_text())
+    serving = table_with(app, "Load (ms)").set_index("Variant")
+    assert serving.loc["Student-DQF, 4-bit", "p50 (ms)"] == pytest.approx(part["bits"]["4"]["latency_ms_p50"])
+    assert serving["Load (ms)"].max() < 1e9
+    assert set(table_with(app, "Time (s)")["Time (s)"]) == {10.0}
+    assert shown.count("Without rte, made on another machine.") == 2
 
 
 def test_two_variants_are_compared_on_every_task(open_page, filled_studies, settings):

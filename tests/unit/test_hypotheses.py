@@ -186,6 +186,22 @@ def test_where_one_runtime_serves_all_students_a_small_lead_is_none_either():
     assert "in the one runtime that serves all students; 1.0" in alike[-1].sentence
 
 
+def test_h2_asks_for_one_runtime_of_the_tasks_that_count_alone():
+    """Runtimes of a task that another machine timed say nothing of the margin."""
+    ms = {**MS, "student-ft": 1.56, "student-kd": 1.56}
+    variants, predictions, latency = study_frames(tasks=("a", "b", "c"), ms=ms)
+    variants = variants.assign(hardware="here", threads=2)
+    there = variants["task"] == "c"
+    variants.loc[~there, "runtime"] = "openvino-fp32"
+    assert variants.loc[there, "runtime"].nunique() > 1
+    mixed = judge_h2(evidence_of(variants, predictions, latency, N))[0]
+    assert mixed.details["sessions"]["fastest"]["verdict"] == "supported"
+    variants.loc[there, "hardware"] = "there"
+    found = judge_h2(evidence_of(variants, predictions, latency, N))[0]
+    assert found.details["sessions"]["fastest"]["verdict"] == "undecided"
+    assert found.details["not_counted"] == ["c"]
+
+
 def test_h2_says_nothing_of_a_session_that_lacks_a_rival():
     variants, predictions, latency = study_frames()
     lost = (latency["session"] == "shared") & (latency["variant"] == "teacher") & (latency["task"] == "b")

@@ -85,7 +85,31 @@ def test_times_of_different_machines_are_not_averaged(settings, tmp_path):
     assert found["verdicts"]["H1"] == whole["verdicts"]["H1"]
     assert found["baseline"]["hardware"] == ["Example CPU"]
     assert found["baseline"]["timed_elsewhere"] == {"rte": "Another CPU, 2 threads"}
-    assert any("are without rte on Another CPU, 2 threads" in note for note in found["notes"])
+    assert any("are without rte (Another CPU, 2 threads)." in note for note in found["notes"])
+    logs = [np.log(row["latency_ms_p50"]) for row in found["bits"]["4"]["tasks"] if row["task"] != "rte"]
+    assert found["bits"]["4"]["latency_ms_p50"] == pytest.approx(np.exp(np.mean(logs)))
+    assert all(one["details"]["not_counted"] == ["rte"] for one in found["verdicts"]["H2"])
+    assert all("as another machine timed them: rte." in one["sentence"] for one in found["verdicts"]["H2"])
+    assert whole["verdicts"]["H2"][0]["details"]["not_counted"] == []
+    assert found["verdicts"]["H2"][0]["effect"] != whole["verdicts"]["H2"][0]["effect"]
+
+
+def test_a_task_whose_runs_several_machines_timed_is_none_of_the_usual_one(settings, tmp_path):
+    make_study(settings, tmp_path / "mine")
+    tables = read_tables(tmp_path / "mine")
+    variants = tables.variants.copy()
+    variants.loc[variants["task"].isin(["rte", "mrpc"]) & (variants["seed"] == 1), "hardware"] = "Another CPU"
+    variants.loc[variants["task"] == "wnli", "threads"] = 4
+    found = analyse(replace(tables, variants=variants), RESAMPLES)
+    both = "Another CPU, 2 threads and Example CPU, 2 threads"
+    elsewhere = {"rte": both, "mrpc": both, "wnli": "Example CPU, 4 threads"}
+    assert found["baseline"]["timed_elsewhere"] == elsewhere, "of equally many the first task's machine counts"
+    assert any("Several machines timed the runs of one task: rte, mrpc" in note for note in found["notes"])
+    variants.loc[variants["seed"] == 1, "hardware"] = "Another CPU"
+    variants["threads"] = 2
+    found = analyse(replace(tables, variants=variants), RESAMPLES)
+    assert found["baseline"]["timed_elsewhere"] == {}, "all are mixed"
+    assert found["bits"]["4"]["speedup"] is not None
 
 
 def test_nothing_is_kept_of_tasks_and_studies_that_are_not_planned(settings, tmp_path):

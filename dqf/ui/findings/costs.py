@@ -54,7 +54,10 @@ def show(study: Study) -> None:
         },
         alt="Score, training time, trained weights and peak memory of teacher and students by setting",
     )
-    st.caption("Quantized variants are made from these. A training that runs share counts with the time it took once.")
+    st.caption(
+        "Quantized variants are made from these. A training that runs share counts with the time it took once. "
+        + _without(study.conditions[0])
+    )
 
 
 def show_serving(study: Study, part: Mapping[str, Any]) -> None:
@@ -83,7 +86,7 @@ def show_serving(study: Study, part: Mapping[str, Any]) -> None:
     st.caption(
         "Each variant in the runtime that serves it: the fastest faithful one, unless the study asked for another. One "
         "example at a time unless batches are named. Times and throughput: geometric mean over tasks and seeds of each "
-        "run's own; the rest: mean. " + energy_note(_read_serving(*_stamped(study.folder / VARIANTS)))
+        "run's own; the rest: mean. " + _without(part) + energy_note(_read_serving(*_stamped(study.folder / VARIANTS)))
     )
 
 
@@ -99,7 +102,10 @@ def serving_table(study: Study, part: Mapping[str, Any]) -> pd.DataFrame:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _serving(stamps: tuple[tuple[str, int], ...], condition: str, _part: Mapping[str, Any]) -> pd.DataFrame:
     """Return the table; a page is rendered at every click, and the passes are a hundred thousand."""
-    variants, times = (frame[frame["condition"] == condition] for frame in (_read_serving(*one) for one in stamps))
+    variants, times = (
+        tables.timed_alike(frame[frame["condition"] == condition], _part)
+        for frame in (_read_serving(*one) for one in stamps)
+    )
     times = times[times["session"] == FASTEST]
     rows = []
     for row in _part["variants"]:
@@ -126,6 +132,12 @@ def _serving(stamps: tuple[tuple[str, int], ...], condition: str, _part: Mapping
     return pd.DataFrame(rows)
 
 
+def _without(part: Mapping[str, Any]) -> str:
+    """Return a sentence on the tasks that are not in the means, with a space behind it; empty if all are."""
+    elsewhere = ", ".join(tables.timed_elsewhere(part))
+    return f"Without {elsewhere}, made on another machine. " if elsewhere else ""
+
+
 def _geometric_mean(values: pd.Series) -> float | None:
     usable = values.dropna().astype(float)
     return float(np.exp(np.log(usable).mean())) if len(usable) and (usable > 0).all() else None
@@ -147,6 +159,7 @@ def table(study: Study) -> pd.DataFrame:
     for part in study.conditions:
         for variant in TRAINED:
             found = variants[(variants["condition"] == part["condition"]) & (variants["variant"] == variant)]
+            found = tables.timed_alike(found, part)
             if found[COLUMNS].dropna().empty:
                 continue
             seconds, params, memory = found[COLUMNS].mean()
@@ -176,4 +189,4 @@ def _read_serving(path: str, mtime_ns: int) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _read(path: str, mtime_ns: int) -> pd.DataFrame:
-    return pd.read_parquet(Path(path), columns=["condition", "variant", *COLUMNS])
+    return pd.read_parquet(Path(path), columns=["condition", "task", "variant", *COLUMNS])

@@ -121,13 +121,19 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
 
 
 def machine_of(part: Part) -> str:
-    """Return the hardware that speed-ups over several tasks were measured on."""
-    return " and ".join(str(one) for one in part["baseline"].get("hardware") or ["unknown hardware"])
+    """Return the hardware and threads that speed-ups over several tasks were measured with."""
+    hardware, threads = (part["baseline"].get(name) or ["unknown"] for name in ("hardware", "threads"))
+    return " and ".join(f"{one}, {count} threads" for one in hardware for count in threads)
 
 
 def timed_elsewhere(part: Part) -> dict[str, str]:
     """Return the tasks that speed-ups over several tasks are without, with the machine each was timed on."""
     return {str(task): str(machine) for task, machine in (part["baseline"].get("timed_elsewhere") or {}).items()}
+
+
+def timed_alike(frame: pd.DataFrame, part: Part) -> pd.DataFrame:
+    """Return the rows of the tasks that figures of time over several tasks are about."""
+    return frame[~frame["task"].isin(list(timed_elsewhere(part)))]
 
 
 def seeds_told(row: Mapping[str, Any]) -> str:

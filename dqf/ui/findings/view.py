@@ -124,9 +124,11 @@ def _introduction(study: Study, part: Part) -> None:
             st.badge("Committed with the project", icon=":material/verified:", color="green")
         else:
             st.badge("Your own study", icon=":material/person:", color="blue")
+        elsewhere = tables.timed_elsewhere(part)
+        machines = dict.fromkeys([tables.machine_of(part), *elsewhere.values()])
         st.text(
             f"{fmt.plural(len(part['tasks']), 'task')}, {tables.seeds_told(_students(part))}, {part['n']} examples · "
-            f"{tables.machine_of(part)}"
+            f"{'; '.join(machines)}"
         )
     st.text(study.title)
     missing, done = (len(study.facts.get(name) or ()) for name in ("unfinished", "runs"))
@@ -197,7 +199,7 @@ def headline(part: Part, bits: str) -> None:
     elsewhere = tables.timed_elsewhere(part)
     if elsewhere:
         st.caption(
-            f"Faster: without {', '.join(elsewhere)}, timed on another machine; the table of the tasks has their own."
+            f"Faster: without {', '.join(elsewhere)}, timed on another machine; the table by task has their own."
         )
 
 
