@@ -108,12 +108,12 @@ def task_table(part: Part, system: str) -> pd.DataFrame:
                 "Also": further(row),
                 "Retention": ranged(fmt.percent(row["retention"]), row, "retention"),
                 "× faster": row.get("speedup"),
-                "Timed on": elsewhere.get(str(row["task"]), usual),
                 "Lost": flips.get("right_to_wrong"),
                 "Won": flips.get("wrong_to_right"),
                 "Majority": percent(row.get("majority")),
                 "Published": percent(row.get("published")),
                 "Seeds": len(row.get("seeds") or ()),
+                "Timed on": elsewhere.get(str(row["task"]), usual),
             }
         )
     tells_more = {"Also": any(row["Also"] for row in rows), "Timed on": bool(elsewhere)}
