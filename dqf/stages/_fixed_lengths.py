@@ -26,6 +26,8 @@ from dqf.stages.verify import TIMED_ROUNDS, faithful
 FILE = "fixed_lengths.json"
 ANY, FIXED = "any_length", "fixed_length"
 POOLED = "pooled_ratio"
+WORTH = 0.05
+"""By how much graphs of fixed length must be faster to be kept: they may take more memory than all the rest."""
 
 
 def fit_lengths(
@@ -82,7 +84,7 @@ def read_fixed_lengths(evaluation: Output) -> dict[str, Any]:
 
 
 def keep_where_faster(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the same with `pooled_ratio`, and without lengths where graphs of them are not faster.
+    """Return the same with `pooled_ratio`, and without lengths where graphs of them are not faster by `WORTH`.
 
     Files of one network in one runtime are judged together, as their runtimes are (decision 3): what a graph of fixed
     length saves is the network's, and a disturbance of one file's passes must not leave that file alone without.
@@ -97,7 +99,7 @@ def keep_where_faster(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     logs = [np.log(one[f"{FIXED}_ms_p50"] / one[f"{ANY}_ms_p50"]) for one in found if one["lengths"]]
     ratio = float(np.exp(np.mean(logs))) if logs else 1.0
     return [
-        {**one, "lengths": one["lengths"] if ratio < 1 else [], POOLED: ratio} if one["lengths"] else dict(one)
+        {**one, "lengths": one["lengths"] if ratio <= 1 - WORTH else [], POOLED: ratio} if one["lengths"] else dict(one)
         for one in found
     ]
 

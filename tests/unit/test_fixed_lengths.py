@@ -128,6 +128,8 @@ def test_files_of_one_network_are_judged_together(tmp_path):
     assert [one.get("pooled_ratio") for one in kept] == [pytest.approx(0.55**0.5), None, pytest.approx(0.55**0.5), None]
     assert [one["lengths"] for one in keep_where_faster([fast, slow])] == [[], []]
     assert keep_where_faster([disturbed])[0] == {**disturbed, "lengths": [], "pooled_ratio": pytest.approx(1.1)}
+    hardly = fit(FakeServed(fixed_ms=1.92), tmp_path, 256)
+    assert keep_where_faster([hardly])[0]["lengths"] == [], "4 % are not worth the memory"
     assert disturbed["lengths"] == [8, 16, 32], "what the stage wrote stays as it was"
     assert keep_where_faster([none]) == [none]
 
