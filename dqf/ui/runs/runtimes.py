@@ -21,7 +21,7 @@ LEAD = (
 )
 FIXED_LEAD = (
     "Beside its graph for texts of any length, a runtime may compile graphs for single texts of the commonest lengths, "
-    "to which shorter ones are padded. They are faster, and each takes memory of its own: as many are made as the "
+    "to which shorter ones are padded. Where they are faster, each takes memory of its own: as many are made as the "
     "launch's memory for them allows, so small models have more. Variants of one network in one runtime are judged "
     "together: their mean (all bits) must be 5 % faster, in earlier runs each one's own just faster. A variant that is "
     "not named has none."
