@@ -24,7 +24,7 @@ def main() -> None:
     """Print the figures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else load_settings().reference_dir
     tables, summary = read_tables(folder), read_summary(folder) or {}
-    elsewhere = list(summary["baseline"]["timed_elsewhere"])
+    elsewhere = list(summary.get("baseline", {}).get("timed_elsewhere", ()))
     if elsewhere:
         print(f"without {', '.join(elsewhere)}: timed on another machine")
     timed = tables.latency[tables.latency["session"] == FASTEST]

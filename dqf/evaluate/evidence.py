@@ -91,7 +91,8 @@ class Evidence:
 
         Be it that nothing else was allowed.
         """
-        return all(count == 1 for task, count in self.runtimes.items() if task not in self.timed_elsewhere)
+        elsewhere = self.timed_elsewhere
+        return all(count == 1 for task, count in self.runtimes.items() if task not in elsewhere)
 
     @property
     def telling(self) -> tuple[str, ...]:
@@ -116,7 +117,8 @@ class Evidence:
         found = self.log_ms.get(session, {})
         chosen = self.tasks if tasks is None else tuple(tasks)
         if len(chosen) > 1:
-            chosen = tuple(task for task in chosen if task not in self.timed_elsewhere)
+            elsewhere = self.timed_elsewhere
+            chosen = tuple(task for task in chosen if task not in elsewhere)
         timed = [found[task] for task in chosen if task in found]
         return macro_average(timed if len(timed) == len(chosen) else [], resample_seeds=True)
 

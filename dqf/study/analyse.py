@@ -235,7 +235,7 @@ def _notes(study: Mapping[str, Any], evidence: Evidence, variants: pd.DataFrame)
     mixed = [task for task in evidence.tasks if len(evidence.machines.get(task, ())) > 1]
     if mixed:
         notes.append(
-            f"Several machines timed the runs of one task: {', '.join(mixed)}; its times are a mean of theirs."
+            f"Runs of these tasks were timed on several machines, their times are means over them: {', '.join(mixed)}."
         )
     if len(study["environments"]) > 1:
         notes.append(f"The runs were made in {len(study['environments'])} different environments.")

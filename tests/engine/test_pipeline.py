@@ -51,10 +51,12 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(sett
         assert fixed["mb_each"] > 0
         assert fixed["relative_l2_error"] < 0.08
         assert set(fixed["lengths"]) <= {8, 16, 24, 32}
-        assert bool(fixed["lengths"]) == (fixed["pooled_ratio"] <= 0.95)
+        assert bool(fixed["lengths"]) == (fixed.get("pooled_ratio", 1) <= 0.95)  # no ratio where one was not faithful
         metrics = next(one for one in result["stages"] if one["id"] == f"evaluate:{row['variant_id']}")["metrics"]
         assert row["peak_rss_bytes"] == metrics["peak_rss_bytes" + "_with_graphs" * bool(fixed["lengths"])]
-    alike = {(row["bits"] < 16, row["runtime"], row["fixed_lengths"]["pooled_ratio"]) for row in result["variants"][1:]}
+    judged = [row for row in result["variants"][1:] if "pooled_ratio" in row["fixed_lengths"]]
+    assert judged
+    alike = {(row["bits"] < 16, row["runtime"], row["fixed_lengths"]["pooled_ratio"]) for row in judged}
     assert len(alike) == len({(packed, runtime) for packed, runtime, _ in alike}), "judged together"
     (done,) = (settings.cache_dir / "benchmark").glob("*/done.json")
     timed = json.loads(done.read_text())["config"]["variants"]
