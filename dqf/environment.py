@@ -90,6 +90,12 @@ def _cpu_facts() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that decide results, of those installed."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read them once: all keys of stages hold some, and reading takes a tenth of a second."""
     found = {}
     for name in PACKAGES:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -368,3 +369,4 @@ def repeatable_torch(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+        gc.unfreeze()

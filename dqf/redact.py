@@ -17,16 +17,27 @@ _SHAPES = re.compile(
 
 def redact(text: str) -> str:
     """Return a text without what looks like a secret, and without the values of variables that are named like one."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and value in text and _NAMES.search(name):
-            text = text.replace(value, HIDDEN)
-    return _SHAPES.sub(HIDDEN, text)
+    return _redact(text, _secrets())
 
 
 def redact_data(data: Any) -> Any:
     """Return plain data with every text in it redacted; numbers stay, though a secret may consist of digits."""
+    return _redact_data(data, _secrets())
+
+
+def _secrets() -> list[str]:
+    return [value for name, value in os.environ.items() if len(value) >= SHORTEST and _NAMES.search(name)]
+
+
+def _redact(text: str, secrets: list[str]) -> str:
+    for value in secrets:
+        text = text.replace(value, HIDDEN)
+    return _SHAPES.sub(HIDDEN, text)
+
+
+def _redact_data(data: Any, secrets: list[str]) -> Any:
     if isinstance(data, str):
-        return redact(data)
+        return _redact(data, secrets)
     if isinstance(data, dict):
-        return {redact_data(name): redact_data(value) for name, value in data.items()}
-    return [redact_data(one) for one in data] if isinstance(data, list | tuple) else data
+        return {_redact_data(name, secrets): _redact_data(value, secrets) for name, value in data.items()}
+    return [_redact_data(one, secrets) for one in data] if isinstance(data, list | tuple) else data
