@@ -61,16 +61,26 @@ def main() -> None:
     print(json.dumps({"kills": where.total(), "runs": seed - arguments.seed, "stages": dict(where)}))
 
 
-def kill_one(config: RunConfig, work: Path, seed: int, at_most: int) -> collections.Counter[str]:
+def kill_one(
+    config: RunConfig, work: Path, seed: int, at_most: int, undisturbed: Path | None = None
+) -> collections.Counter[str]:
     """Kill one run until it succeeds; return in which stages it was killed.
+
+    Args:
+        config: of the run.
+        work: folder for its results.
+        seed: of the moments.
+        at_most: so many kills.
+        undisturbed: directory of a run of the same config that was left alone; made if there is none.
 
     Raises:
         AssertionError: the result differs from that of an undisturbed run, or finished work was lost.
     """
     rng = random.Random(seed)
     alone, disturbed = (load_settings(work / f"{name}-{seed}") for name in ("alone", "disturbed"))
-    undisturbed = _new(config, alone)
-    _start(undisturbed, alone).wait()
+    if undisturbed is None:
+        undisturbed = _new(config, alone)
+        _start(undisturbed, alone).wait()
     run_dir = _new(config, disturbed)
     where: collections.Counter[str] = collections.Counter()
     while protocol.run_state(run_dir) != protocol.SUCCEEDED:

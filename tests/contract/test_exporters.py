@@ -9,7 +9,7 @@ from dqf import registry
 from dqf.artifacts import open_artifact
 from dqf.errors import ConfigError, UserError
 from dqf.exporting.export import RECORD, export, missing_packages, open_export
-from tests.support.exporting import PROBE, make_artifact
+from tests.support.exporting import PROBE, make_artifact, verify_in_this_process
 from tests.support.extras import lacking, marks
 
 # (architecture, bits, group size, symmetric, quantizer)
@@ -94,8 +94,10 @@ def need(name):
     [pytest.param(*case, marks=marks(registry.get("exporter", case[1]).facts["needs"])) for case in CASES],
     ids=_name,
 )
-def test_the_consumer_gives_the_same_logits(artifacts, tmp_path, form, name, options, bound):
+def test_the_consumer_gives_the_same_logits(artifacts, tmp_path, monkeypatch, form, name, options, bound):
     need(name)
+    if form is not next(case[0] for case in CASES if case[1] == name):  # the first one has fresh processes
+        verify_in_this_process(monkeypatch)
     made = export(artifacts(form), name, tmp_path / "out", options, probe=PROBE)
     seen = made.record["verification"]
     assert seen["relative_l2_error"] <= bound
@@ -149,7 +151,8 @@ def test_mixed_bits_are_refused_where_the_format_has_one_width(artifacts, name):
     assert message.endswith("export as onnx-4bit.")
 
 
-def test_an_altered_artifact_or_export_is_noticed(artifacts, tmp_path):
+def test_an_altered_artifact_or_export_is_noticed(artifacts, tmp_path, monkeypatch):
+    verify_in_this_process(monkeypatch)
     out = tmp_path / "out"
     export(artifacts(PLAIN["bert"]), "fp16-safetensors", out, probe=PROBE)
     weights = out / "model.safetensors"
@@ -183,6 +186,8 @@ def test_an_altered_artifact_or_export_is_noticed(artifacts, tmp_path):
 def test_a_failed_verification_keeps_nothing_and_says_why(artifacts, tmp_path, monkeypatch, spoil, words):
     import dataclasses
 
+    if words != "no room":  # which ends the process
+        verify_in_this_process(monkeypatch)
     entry = registry.get("exporter", "fp16-safetensors")
 
     def write(artifact, folder, options):
@@ -235,10 +240,12 @@ def test_onnx_gives_a_padded_batch_the_same_logits(artifacts, tmp_path):
     np.testing.assert_allclose(logits(rows), np.concatenate([logits([row]) for row in rows]), atol=1e-4)
 
 
-def test_the_command_exports_a_variant_with_a_card(artifacts, tmp_path, capfd):
+def test_the_command_exports_a_variant_with_a_card(artifacts, tmp_path, capfd, monkeypatch):
     from dqf import cli
     from tests.support.example_runs import write_example_run
 
+    verify_in_this_process(monkeypatch)
+    monkeypatch.setenv("DQF_THREADS", "1")
     run_dir = write_example_run(tmp_path / "results" / "runs")
     row = json.loads((run_dir / "result.json").read_text())["variants"][-1]
     shutil.rmtree(run_dir / row["artifact"], ignore_errors=True)

@@ -32,13 +32,9 @@ def wait_for(condition, seconds=120):
         time.sleep(0.02)
 
 
-def test_kill_9_in_training_quantization_and_evaluation_then_resume(settings, tiny_env, tmp_path):
+def test_kill_9_in_training_quantization_and_evaluation_then_resume(undisturbed, settings, tiny_env):
     """One run, killed in three stages in turn, ends as an undisturbed one does."""
-    from dqf.settings import load_settings
-
-    changes = {"teacher": {"epochs": 6}, "student": {"epochs": 6}}
-    undisturbed_dir, undisturbed = launch(load_settings(tmp_path / "undisturbed"), tiny_env, **changes)
-    config = RunConfig.from_dict(tiny_config(tiny_env, **changes))
+    config = RunConfig.from_dict(tiny_config(tiny_env))
     run_dir = create_run(settings.runs_dir, config.to_dict(), "tiny")
     for stage in ("student-kd", "quantize:student-dqf-gptq-4bit", "evaluate:student-ft"):
         worker = start_worker(run_dir, settings)
@@ -59,8 +55,8 @@ def test_kill_9_in_training_quantization_and_evaluation_then_resume(settings, ti
     result = read_json(run_dir / "result.json")
     assert run_state(run_dir) == "succeeded"
     assert caches(result)["teacher"] == "hit"
-    assert hashes(result) == hashes(undisturbed)
-    same_predictions(run_dir, undisturbed_dir, result)
+    assert hashes(result) == hashes(undisturbed.result)
+    same_predictions(run_dir, undisturbed.run_dir, result)
 
 
 def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, tmp_path):
@@ -120,9 +116,9 @@ def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, mon
     assert set(found.values()) == {"hit"}
 
 
-def test_kills_at_random_moments_change_nothing(tiny_env, tmp_path):
+def test_kills_at_random_moments_change_nothing(undisturbed, tiny_env, tmp_path):
     """`benchmarks/kills.py` does it fifty times."""
     from benchmarks.kills import kill_one
 
-    config = RunConfig.from_dict(tiny_config(tiny_env, seed=7))
-    assert kill_one(config, tmp_path, seed=7, at_most=2).total() == 2
+    config = RunConfig.from_dict(tiny_config(tiny_env))
+    assert kill_one(config, tmp_path, seed=7, at_most=2, undisturbed=undisturbed.run_dir).total() == 2

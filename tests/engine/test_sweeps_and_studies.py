@@ -15,19 +15,33 @@ from dqf.jobs.protocol import read_json
 from tests.support.tiny import tiny_config
 
 
-def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
-    """Two seeds of one task, worked off in worker processes, analysed, checked, and not run again."""
+def test_a_study_from_models_made_at_once_to_verdicts(settings, tiny_env, tmp_path, capsys, monkeypatch):
+    """Two seeds of one task: models made by two processes of one thread each, measured by one run after the other
+    with two threads, analysed, checked, and not run again."""
     from dqf import cli
     from dqf.study.files import read_summary
 
+    monkeypatch.setenv("DQF_THREADS", "2")
     plan = {"config": {**tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]}), "seed": [0, 1]}}
     plan["config"]["measurement"]["shared_runtime"] = "openvino-fp32"
     (tmp_path / "tiny.json").write_text(json.dumps(plan))
     study = ["study", str(tmp_path / "tiny.json"), "--results-dir", str(settings.results_dir)]
-    assert cli.main(study) == 0, capsys.readouterr().err
+    assert cli.main([*study, "--train-at-once", "3"]) == 2
+    assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
+    assert cli.main([*study, "--train-at-once", "2"]) == 0
+    told = capsys.readouterr().err
+    assert [told.count(f"models of run {number}/2 made") for number in (1, 2)] == [1, 1]
+    assert "2/2 [4/" in told  # Student-FT of the second run, told while it was trained
+    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
+    for one in results:
+        assert one["environment"]["threads"] == 2
+        cache = {stage["id"].split(":")[0]: stage["cache"] for stage in one["stages"]}
+        made = ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize")
+        assert [cache[stage] for stage in made] == ["hit"] * len(made)
+        assert cache["evaluate"] == "miss"
+
     folder = settings.results_dir / "studies" / "tiny"
     summary = read_summary(folder)
-    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
     assert (len(results), summary["seeds"], summary["tasks"]) == (2, [0, 1], ["data"])
     teachers = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "teacher"}
     students = {stage["key"] for one in results for stage in one["stages"] if stage["id"] == "student-kd"}
@@ -47,30 +61,6 @@ def test_a_study_from_runs_to_verdicts(settings, tiny_env, tmp_path, capsys):
     assert cli.main([*study, "--check"]) == 0
     assert cli.main(study) == 0
     assert "2 runs, 2 done already" in capsys.readouterr().err
-
-
-def test_models_made_at_once_are_those_the_runs_find(settings, tiny_env, capsys, monkeypatch):
-    """Two processes of one thread each make teacher, students and codes; the runs then only measure, with two."""
-    from dqf import cli
-
-    monkeypatch.setenv("DQF_THREADS", "2")
-    path = settings.results_dir.parent / "tiny.json"
-    path.write_text(json.dumps(tiny_config(tiny_env, quantization={"quantizer": "rtn", "bits": [4]})))
-    sweep = ["sweep", "--config", str(path), "--seed", "0,1", "--results-dir", str(settings.results_dir)]
-    assert cli.main([*sweep, "--train-at-once", "2", "--name", "both"]) == 0
-    told = capsys.readouterr().err
-    assert [told.count(f"models of run {number}/2 made") for number in (1, 2)] == [1, 1]
-    assert "2/2 [4/" in told  # Student-FT of the second run, told while it was trained
-    results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]
-    assert len(results) == 2
-    for one in results:
-        assert one["environment"]["threads"] == 2
-        cache = {stage["id"].split(":")[0]: stage["cache"] for stage in one["stages"]}
-        made = ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize")
-        assert [cache[stage] for stage in made] == ["hit"] * len(made)
-        assert cache["evaluate"] == "miss"
-    assert cli.main([*sweep, "--train-at-once", "3"]) == 2
-    assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
 
 
 def test_ctrl_c_stops_all_that_make_models_and_keeps_what_they_did(settings, tiny_env, monkeypatch):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dqf.exporting.probe import Probe
 from tests.support.tiny import BAD, GOOD, THINGS, write_bert, write_llama
@@ -93,3 +97,36 @@ def make_artifact(
     facts = {"max_length": 32, "task": {"name": task.name, "kind": task.kind, "labels": list(LABELS)}}
     complete_artifact(folder, classifier, packed, facts)
     return folder
+
+
+def verify_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Let exports be verified by the same code without a process of its own, which takes 15 s to import what it needs.
+
+    Args:
+        patch: undoes it.
+    """
+    from dqf import registry
+    from dqf.data.encode import Encoder
+    from dqf.data.tasks import Examples
+    from dqf.exporting import verify
+    from dqf.exporting.consumer import main
+
+    def reference(artifact, probe, threads, _scratch, _reporter):  # type: ignore[no-untyped-def]
+        runtime = registry.get("runtime", "torch-fp32").target(artifact, threads, "cpu")
+        encoder = Encoder(artifact.folder / "tokenizer.json", artifact.manifest["max_length"])
+        encoded = encoder(Examples(probe.texts, probe.pairs, np.zeros(len(probe.texts))))
+        rows = [runtime.logits(encoded.batch([row], artifact.manifest["pad_id"])) for row in range(len(encoded))]
+        return np.concatenate(rows)
+
+    def consume(_entry, code, probe, _threads, scratch):  # type: ignore[no-untyped-def]
+        files = [scratch / name for name in ("load.py", "probe.json", "logits.json")]
+        files[0].write_text(code, encoding="utf-8")
+        files[1].write_text(json.dumps({"texts": probe.texts, "pairs": probe.pairs}), encoding="utf-8")
+        patch.setattr(sys, "argv", ["consumer.py", *map(str, files)])
+        with contextlib.chdir(scratch):
+            main()
+        answer = json.loads(files[2].read_text(encoding="utf-8"))
+        return np.asarray(answer["logits"], dtype=np.float32), dict(answer["versions"])
+
+    patch.setattr(verify, "_reference", reference)
+    patch.setattr(verify, "_consume", consume)
