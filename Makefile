@@ -69,10 +69,12 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/pip install -q -r requirements-dev.txt -c requirements.lock
 	touch $@
 
-$(EXTRAS)/.installed: requirements.txt requirements.lock requirements-export.txt requirements-dev.txt requirements-starter.txt
-	$(PYTHON) -m venv $(EXTRAS)
-	$(EXTRAS)/bin/pip install -q -r requirements.txt -r requirements-export.txt -r requirements-dev.txt -c requirements.lock
-	$(EXTRAS)/bin/pip install -q --no-deps -r requirements-starter.txt
+# It sees what the first environment has, and installs only what it adds to that.
+$(EXTRAS)/.installed: requirements-export.txt $(VENV)/.installed-dev
+	$(PYTHON) -m venv --clear $(EXTRAS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(EXTRAS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth
+	$(EXTRAS)/bin/pip install -q -r requirements.txt -r requirements-export.txt -c requirements.lock
 	touch $@
 
 clean:
