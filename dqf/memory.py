@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -26,14 +27,24 @@ def keep_freed_memory() -> None:
         libc.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def give_back_memory() -> None:
-    """Return freed memory to the system: other processes do what comes next.
+@contextlib.contextmanager
+def modules_set_aside() -> Iterator[None]:
+    """Leave what exists, modules for the most part, out of the garbage collector's searches meanwhile.
 
-    What is left is modules for the most part. The collector leaves it alone from then on, until `gc.unfreeze`: to go
-    through them all took it a third of a second after each stage.
+    To go through all of torch and transformers took it a third of a second after each stage.
     """
-    gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: other processes do what comes next."""
+    gc.collect()
+    if gc.get_freeze_count():
+        gc.freeze()  # modules that came since are set aside, too
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from dqf.errors import UserError
 from dqf.estimate import estimate
 from dqf.estimate_history import write_estimate
 from dqf.jobs import protocol
-from dqf.memory import keep_freed_memory
+from dqf.memory import keep_freed_memory, modules_set_aside
 from dqf.models.catalog import TEACHER_LAYERS
 from dqf.models.device import choose_device
 from dqf.models.layer_pairs import needs_features
@@ -366,7 +365,7 @@ def repeatable_torch(threads: int) -> Iterator[None]:
     torch.set_flush_denormal(True)
     keep_freed_memory()
     try:
-        yield
+        with modules_set_aside():
+            yield
     finally:
         torch.set_flush_denormal(False)
-        gc.unfreeze()

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dqf.data.encode import Encoded, length_buckets, shuffled_buckets
+from dqf.data.encode import Encoded, shuffled_buckets
 from dqf.errors import Cancelled, UserError
 from dqf.memory import PeakMemory
 from dqf.models.device import autocast
 from dqf.models.loading import takes_token_types
+from dqf.passes import batches_left
 from dqf.progress import Reporter
 
 CHECKPOINT_EVERY_S = 45.0
@@ -192,6 +193,7 @@ def predict(
     *,
     batch_tokens: int = 4096,
     exact: bool = False,
+    checkpoint: Path | None = None,
 ) -> Tensor:
     """Return float32 (examples, outputs) logits, in batches of similar length.
 
@@ -203,24 +205,32 @@ def predict(
         reporter: receives progress.
         batch_tokens: most tokens of a batch.
         exact: compute in FP32 even where BF16 is fast.
+        checkpoint: file that holds the logits so far if this is interrupted.
+
+    Raises:
+        Cancelled: the run was asked to stop; the checkpoint, if any, has been written.
     """
     import contextlib
 
     nn.Module.to(model, device).eval()
     longest = max(len(ids) for ids in encoded.ids)
     size = max(1, min(128, batch_tokens // longest))
-    logits: Tensor | None = None
-    done = 0
-    for rows in length_buckets(encoded, size):
+    begun, logits = 0, torch.empty(len(encoded), int(model.config.num_labels or 1))
+    if checkpoint is not None and checkpoint.exists():
+        past = torch.load(checkpoint, weights_only=True)
+        if past["size"] == size:
+            begun, logits = past["batches"], past["logits"]
+
+    def keep(batches: int) -> None:
+        if checkpoint is not None:
+            temporary = checkpoint.with_suffix(".tmp")
+            torch.save({"size": size, "batches": batches, "logits": logits}, temporary)
+            temporary.replace(checkpoint)
+
+    for rows in batches_left(encoded, size, begun, keep, reporter):
         batch = to_inputs(model, encoded.batch(rows, pad_id), device)
         with contextlib.nullcontext() if exact else autocast(device):
-            out = model(**batch).logits.float().cpu()
-        if logits is None:
-            logits = torch.empty(len(encoded), out.shape[1])
-        logits[rows] = out
-        done += len(rows)
-        reporter.progress(done, len(encoded))
-    assert logits is not None  # noqa: S101 - for the type checker; a task has rows
+            logits[rows] = model(**batch).logits.float().cpu()
     return logits
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoConfig
 
-from dqf.data.encode import Encoded, Encoder, length_buckets
+from dqf.data.encode import Encoded, Encoder
+from dqf.jobs.protocol import read_json, write_json
 from dqf.models.catalog import TEACHER_LAYERS, chosen_layers, read_shape, shape_from_config
 from dqf.models.device import autocast
 from dqf.models.layer_pairs import FeaturePlan, feature_plan, needs_features
 from dqf.models.loading import Classifier, load_folder, read_folder_config
 from dqf.models.states import mean_attention, reads_left_to_right, sentence_states
+from dqf.passes import batches_left
 from dqf.stages._cache import Output
 from dqf.stages._context import Context
 from dqf.stages._transfer import transfer_facts, transfer_set
@@ -125,19 +127,33 @@ def _copy_states(context: Context, facts: Mapping[str, Any], folder: Path) -> ND
 def _predict_states(
     context: Context, classifier: Classifier, encoded: Encoded, plan: FeaturePlan, folder: Path
 ) -> NDArray[np.float16]:
-    """Write states and attention row by row to their files, and return the states."""
+    """Write states and attention row by row to their files, where an earlier attempt stopped, and return the states."""
     model, layers = classifier.model, plan.teacher_layers
     nn.Module.to(model, context.device).eval()
     last = plan.pooling == "last" and reads_left_to_right(model)
+    longest = max(len(ids) for ids in encoded.ids)
+    size = max(1, min(128, BATCH_TOKENS // longest))
+    kept = folder / "checkpoint.json"
+    past = read_json(kept) or {}
+    begun = past["batches"] if past.get("size") == size else 0
+    mode: Literal["r+", "w+"] = "r+" if begun else "w+"
     shape = (len(encoded), len(layers), model.config.hidden_size)
-    states = np.lib.format.open_memmap(folder / STATES, "w+", np.float16, shape)
+    states = np.lib.format.open_memmap(folder / STATES, mode, np.float16, shape)
     offsets = attention_offsets(encoded)
     maps = None
     if plan.attention:
-        maps = np.lib.format.open_memmap(folder / ATTENTION, "w+", np.float16, (int(offsets[-1]),))
-    longest = max(len(ids) for ids in encoded.ids)
-    done = 0
-    for rows in length_buckets(encoded, max(1, min(128, BATCH_TOKENS // longest))):
+        maps = np.lib.format.open_memmap(folder / ATTENTION, mode, np.float16, (int(offsets[-1]),))
+
+    def flush() -> None:
+        states.flush()
+        if maps is not None:
+            maps.flush()
+
+    def keep(batches: int) -> None:
+        flush()
+        write_json(kept, {"size": size, "batches": batches})
+
+    for rows in batches_left(encoded, size, begun, keep, context.reporter):
         batch = to_inputs(model, encoded.batch(rows, classifier.pad_id), context.device)
         with autocast(context.device):
             out = model(**batch, output_hidden_states=True, output_attentions=plan.attention)
@@ -148,11 +164,8 @@ def _predict_states(
             for row, one in zip(rows, attention, strict=True):
                 length = len(encoded.ids[row])
                 maps[offsets[row] : offsets[row + 1]] = one[:length, :length].ravel()
-        done += len(rows)
-        context.reporter.progress(done, len(encoded))
-    states.flush()
-    if maps is not None:
-        maps.flush()
+    flush()
+    kept.unlink(missing_ok=True)
     return states
 
 

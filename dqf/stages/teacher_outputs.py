@@ -64,8 +64,10 @@ def _score(context: Context, teacher: Output, part: Part, stage: str) -> Output:
     def work(folder: Path) -> dict[str, Any]:
         model = load_folder(teacher.folder)
         encoded = Encoder(model.tokenizer_json, context.config.task.max_length)(part.examples())
-        logits = predict(model.model, encoded, model.pad_id, context.device, context.reporter).numpy()
-        np.save(folder / FILE, logits)
+        kept = folder / "checkpoint.pt"
+        logits = predict(model.model, encoded, model.pad_id, context.device, context.reporter, checkpoint=kept)
+        np.save(folder / FILE, logits.numpy())
+        kept.unlink(missing_ok=True)
         return {"rows": len(encoded), "tokens": encoded.tokens}
 
     facts = {**context.data_facts(), **context.numerics(training=True), **part.facts}

@@ -98,6 +98,31 @@ def test_states_among_those_of_more_layers_are_not_computed_again(make, monkeypa
     assert files("3:1,4:2") == files("3:1,4:2", "alone")
 
 
+def test_states_are_taken_up_where_they_stopped(make, monkeypatch):
+    asked, inputs = [], teacher_features.to_inputs
+
+    def noted(model, batch, device):
+        asked.append(len(batch["input_ids"]))
+        return inputs(model, batch, device)
+
+    monkeypatch.setattr(teacher_features, "to_inputs", noted)
+    monkeypatch.setattr(teacher_features, "BATCH_TOKENS", 200)
+    options = {"layers": "last", "attention_weight": 1.0}
+    straight, stopped = (make(name, options=options, student=CUT) for name in ("straight", "stopped"))
+    whole = compute_teacher_features(straight, make_teacher(straight)).folder
+    batches, asked[:] = list(asked), []
+    assert len(batches) > 2
+    teacher = make_teacher(stopped)
+    with pytest.raises(Cancelled):
+        compute_teacher_features(dataclasses.replace(stopped, reporter=StopsAt(sum(batches[:2]))), teacher)
+    assert asked == batches[:2]
+    found = compute_teacher_features(stopped, teacher).folder
+    assert asked == batches, "no row is asked twice"
+    for name in ("states.npy", "states_mean_sd.npy", "attention.npy"):
+        assert (found / name).read_bytes() == (whole / name).read_bytes()
+    assert {path.name for path in found.iterdir()} == {path.name for path in whole.iterdir()}
+
+
 def test_students_learn_from_states_of_a_wider_teacher_with_other_tokens(make, tiny_env):
     write_llama(tiny_env / "wide", hidden=48)
     options, teacher = {"feature_weight": 5.0}, {"teacher": {"model": str(tiny_env / "wide")}}

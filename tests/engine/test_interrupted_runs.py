@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from dqf.config import RunConfig
 from dqf.jobs.protocol import create_run, prepare_resume, read_events, read_json, run_state
 from dqf.jobs.worker import run_in_process
+from dqf.progress import SilentReporter
 from tests.support.tiny import tiny_config
 from tests.support.tiny_runs import StopsAt, caches, hashes, launch, same_predictions
 
@@ -96,6 +99,39 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
     assert one == other
     assert timed["tokens_per_second"] > 0
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_a_teachers_answers_are_taken_up_where_they_stopped(settings, tiny_env, tmp_path):
+    import torch
+
+    from dqf.data.encode import Encoder
+    from dqf.data.load import load_task
+    from dqf.errors import Cancelled
+    from dqf.models.loading import load_source
+    from dqf.training import predict
+
+    task = load_task(RunConfig.from_dict(tiny_config(tiny_env)), settings)
+    model = load_source(str(tiny_env / "student"), task, settings, 0, tmp_path / "scratch")
+    encoded = Encoder(model.tokenizer_json, 32)(task.train)
+    checkpoint, seen = tmp_path / "checkpoint.pt", []
+    model.model.register_forward_pre_hook(
+        lambda _model, _args, batch: seen.append(len(batch["input_ids"])), with_kwargs=True
+    )
+
+    def answers(reporter, checkpoint=checkpoint):
+        cpu = torch.device("cpu")
+        return predict(model.model, encoded, model.pad_id, cpu, reporter, batch_tokens=200, checkpoint=checkpoint)
+
+    straight = answers(SilentReporter(), None)
+    assert not checkpoint.exists()
+    batches, seen[:] = list(seen), []
+    assert len(batches) > 4
+    for stop in (sum(batches[:2]), sum(batches[:3])):
+        with pytest.raises(Cancelled):
+            answers(StopsAt(stop))
+    assert checkpoint.exists()
+    assert torch.equal(answers(SilentReporter()), straight)
+    assert seen == batches, "no row is asked twice"
 
 
 def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, monkeypatch):
