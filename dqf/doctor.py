@@ -25,7 +25,7 @@ HUB_TIMEOUT_S = 4.0
 MIN_MEMORY_BYTES = 6_000_000_000
 MIN_DISK_BYTES = 5_000_000_000
 BBC_WHEEL = (bbc.WHEEL, bbc.VERSION)
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,4 @@ def _chromium(_: Settings) -> Iterator[Finding]:
     if path:
         yield Finding("chromium", "ok", path)
     else:
-        yield Finding(
-            "chromium", "warn", "not found: browser tests and image export need it", "apt-get install chromium"
-        )
+        yield Finding("chromium", "warn", "not found: browser tests need it", "apt-get install chromium-headless-shell")

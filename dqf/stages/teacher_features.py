@@ -32,6 +32,7 @@ VERSION = 2
 STATES = "states.npy"
 MOMENTS = "states_mean_sd.npy"
 ATTENTION = "attention.npy"
+KEPT = "checkpoint.json"
 BATCH_TOKENS = 4096
 CHUNK_ROWS = 4096
 HALF_MAX = 65504.0
@@ -55,6 +56,7 @@ def compute_teacher_features(context: Context, teacher: Output) -> Output | None
         if states is None:
             states = _predict_states(context, model, encoded, plan, folder)
         np.save(folder / MOMENTS, _mean_and_sd(states))
+        (folder / KEPT).unlink(missing_ok=True)
         return {"rows": len(encoded), "layers": len(plan.teacher_layers), "token_ids_sha256": tokens_digest(encoded)}
 
     wanted = {**dataclasses.asdict(plan), "pairs": plan.teacher_layers}
@@ -133,8 +135,7 @@ def _predict_states(
     last = plan.pooling == "last" and reads_left_to_right(model)
     longest = max(len(ids) for ids in encoded.ids)
     size = max(1, min(128, BATCH_TOKENS // longest))
-    kept = folder / "checkpoint.json"
-    past = read_json(kept) or {}
+    past = read_json(folder / KEPT) or {}
     begun = past["batches"] if past.get("size") == size else 0
     mode: Literal["r+", "w+"] = "r+" if begun else "w+"
     shape = (len(encoded), len(layers), model.config.hidden_size)
@@ -151,7 +152,7 @@ def _predict_states(
 
     def keep(batches: int) -> None:
         flush()
-        write_json(kept, {"size": size, "batches": batches})
+        write_json(folder / KEPT, {"size": size, "batches": batches})
 
     for rows in batches_left(encoded, size, begun, keep, context.reporter):
         batch = to_inputs(model, encoded.batch(rows, classifier.pad_id), context.device)
@@ -165,7 +166,6 @@ def _predict_states(
                 length = len(encoded.ids[row])
                 maps[offsets[row] : offsets[row + 1]] = one[:length, :length].ravel()
     flush()
-    kept.unlink(missing_ok=True)
     return states
 
 

@@ -31,6 +31,8 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-quic",
 ]
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
+"""Those of Debian; the first has no windows to draw, and takes a quarter less of the processor for the same pages."""
 RUN_PARTS = ("Receipts", "Take%20it%20elsewhere", "Stages%20and%20log", "Config")
 """Tabs of a finished run that are not open at first, as addresses name them."""
 PHONE = {"width": 390, "height": 844}
@@ -47,9 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
     """Use the system's chromium; pytest-playwright takes it from here."""
-    chromium = os.environ.get("DQF_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    found = [os.environ.get("DQF_CHROMIUM"), *map(shutil.which, BROWSERS)]
+    chromium = next((one for one in found if one), None)
     if not chromium:
-        pytest.fail("browser tests need chromium: none was found; `apt-get install chromium` or set DQF_CHROMIUM.")
+        pytest.fail(
+            f"browser tests need chromium: none was found; `apt-get install {BROWSERS[0]}` or set DQF_CHROMIUM."
+        )
     return {"executable_path": chromium, "args": ARGUMENTS, "headless": True}
 
 
