@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
+from dqf.checkpoints import Checkpoints
 from dqf.data.encode import Encoded, length_buckets
-from dqf.errors import Cancelled
 from dqf.progress import Reporter
-
-KEEP_EVERY_S = 45.0
 
 
 def batches_left(
@@ -21,26 +18,18 @@ def batches_left(
         encoded: token ids of all rows.
         size: rows of a batch.
         begun: batches that are done.
-        keep: is given how many batches are done, now and then and before `Cancelled` leaves the caller's loop; writes
-            what was made of them to a file.
+        keep: is given how many batches are done, as `Checkpoints` says; writes what was made of them to a file.
         reporter: is told of the progress.
 
     Raises:
         Cancelled: the run was asked to stop; what is done was kept.
     """
     batches = list(length_buckets(encoded, size))
-    done = sum(map(len, batches[:begun]))
+    at, done = begun, sum(map(len, batches[:begun]))
     if done:
         reporter.message(f"Resumed at row {done} of {len(encoded)}.")
-    kept = time.monotonic()
-    for at, rows in enumerate(batches[begun:], begun + 1):
+    checkpoints = Checkpoints(reporter, lambda: keep(at))
+    for rows in batches[begun:]:
         yield rows
-        done += len(rows)
-        try:
-            reporter.progress(done, len(encoded))
-        except Cancelled:
-            keep(at)
-            raise
-        if time.monotonic() - kept > KEEP_EVERY_S and at < len(batches):
-            keep(at)
-            kept = time.monotonic()
+        at, done = at + 1, done + len(rows)
+        checkpoints.progress(done, len(encoded))

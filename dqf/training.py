@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from dqf.checkpoints import Checkpoints, write_checkpoint
 from dqf.data.encode import Encoded, shuffled_buckets
-from dqf.errors import Cancelled, UserError
+from dqf.errors import UserError
 from dqf.memory import PeakMemory
 from dqf.models.device import autocast
 from dqf.models.loading import takes_token_types
 from dqf.passes import batches_left
 from dqf.progress import Reporter
 
-CHECKPOINT_EVERY_S = 45.0
 WARMUP_SHARE = 0.06
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
@@ -128,13 +128,14 @@ def train(
     step, losses, tokens = past.step, past.losses, past.tokens
     if step:
         reporter.message(f"Resumed at step {step} of {total}.")
-    began, saved = time.monotonic(), time.monotonic()
+    began = time.monotonic()
     tenth = max(1, total // 10)
 
     def save() -> None:
         seconds = past.seconds + time.monotonic() - began
         _save(checkpoint, model, optimizer, recipe, Past(step, seconds, tokens, losses[-tenth:]), own)
 
+    checkpoints = Checkpoints(reporter, save)
     batches: list[list[int]] = []
     epoch = -1
     while step < total:
@@ -162,14 +163,7 @@ def train(
             raise UserError(f"the loss must be finite: it was {value} at step {step}; lower the learning rate.")
         losses.append(value)
         tokens += sum(len(encoded.ids[i]) for i in rows)
-        try:
-            reporter.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
-        except Cancelled:
-            save()
-            raise
-        if time.monotonic() - saved > CHECKPOINT_EVERY_S and step < total:
-            save()
-            saved = time.monotonic()
+        checkpoints.progress(step, total, {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
     model.eval()
     last = losses[-tenth:]
     seconds = past.seconds + time.monotonic() - began
@@ -223,9 +217,7 @@ def predict(
 
     def keep(batches: int) -> None:
         if checkpoint is not None:
-            temporary = checkpoint.with_suffix(".tmp")
-            torch.save({"size": size, "batches": batches, "logits": logits}, temporary)
-            temporary.replace(checkpoint)
+            write_checkpoint(checkpoint, {"size": size, "batches": batches, "logits": logits})
 
     for rows in batches_left(encoded, size, begun, keep, reporter):
         batch = to_inputs(model, encoded.batch(rows, pad_id), device)
@@ -256,12 +248,10 @@ def _save(
     own: StateLoss | None,
 ) -> None:
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
-    temporary = path.with_suffix(".tmp")
     state: dict[str, Any] = {"recipe": asdict(recipe), **asdict(past)}
     if own is not None:
         state["loss"] = own.state_dict()
-    torch.save({**state, "model": trained, "optimizer": optimizer.state_dict()}, temporary)
-    temporary.replace(path)
+    write_checkpoint(path, {**state, "model": trained, "optimizer": optimizer.state_dict()})
 
 
 def _restore(

@@ -144,9 +144,8 @@ def agreeing_runtimes(artifact, encoded, reference, wanted) -> int:
         if not wanted(entry.name):
             continue
         tried += 1
-        threads = (
-            2 if entry.name.startswith("openvino") else 1
-        )  # its 2026 divides by zero with one on AMX (Llama, BF16)
+        # OpenVINO 2026 divides by zero with one thread on AMX (Llama, BF16); torch's two would wait for each other.
+        threads = 2 if entry.name.startswith("openvino") else 1
         runtime = entry.target(artifact, threads, "cpu")
         batched = runtime.logits(encoded.batch(list(range(len(encoded))), artifact.manifest["pad_id"]))
         single = np.concatenate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Download, Locator, Page, TimeoutError, expect
 
+from dqf.doctor import find_chromium
 from dqf.jobs import protocol
 from tests.support.example_runs import write_example_run
 
@@ -31,8 +31,6 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-quic",
 ]
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
-"""Those of Debian; the first has no windows to draw, and takes a quarter less of the processor for the same pages."""
 RUN_PARTS = ("Receipts", "Take%20it%20elsewhere", "Stages%20and%20log", "Config")
 """Tabs of a finished run that are not open at first, as addresses name them."""
 PHONE = {"width": 390, "height": 844}
@@ -49,12 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
     """Use the system's chromium; pytest-playwright takes it from here."""
-    found = [os.environ.get("DQF_CHROMIUM"), *map(shutil.which, BROWSERS)]
-    chromium = next((one for one in found if one), None)
+    chromium = find_chromium()
     if not chromium:
-        pytest.fail(
-            f"browser tests need chromium: none was found; `apt-get install {BROWSERS[0]}` or set DQF_CHROMIUM."
-        )
+        pytest.fail("browser tests need chromium: none was found; run `python -m dqf doctor` or set DQF_CHROMIUM.")
     return {"executable_path": chromium, "args": ARGUMENTS, "headless": True}
 
 

@@ -84,7 +84,7 @@ def _is_in_primary(page: Page, node: dict) -> bool:
 def test_no_violation_of_ours(page: Page, studio, path):
     address, run = studio
     picks = "&pick=".join(f"{run}/{one}" for one in ("teacher", "student-kd", "student-dqf-gptq-4bit"))
-    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="dark")  # other tests open pages in light
     open_page(page, address, path.format(run=run, picks=picks, sql=quote("SELECT * FROM variants")))
     if "sql=" in path:
         page.get_by_role("button", name="Run the query").click()
@@ -95,7 +95,7 @@ def test_no_violation_of_ours(page: Page, studio, path):
     while closed.count():
         closed.evaluate_all("all => all.forEach(one => one.click())")
         settle(page)
-    for scheme in ("light", "dark"):
+    for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         expect(page.get_by_test_id("stApp")).to_have_css("background-color", BACKGROUNDS[scheme])
         page.wait_for_timeout(300)  # charts are drawn anew

@@ -17,7 +17,7 @@ def fills_up_in_training(patch, tmp_path):
     import torch
 
     save = torch.save
-    patch.setattr("dqf.training.CHECKPOINT_EVERY_S", 0.0)
+    patch.setattr("dqf.checkpoints.CHECKPOINT_EVERY_S", 0.0)
     patch.setattr(torch, "save", lambda state, _path: save(state, "/dev/full"))
 
 

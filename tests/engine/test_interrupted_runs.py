@@ -101,7 +101,7 @@ def test_training_resumes_at_the_step_with_the_same_weights(settings, tiny_env, 
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
-def test_a_teachers_answers_are_taken_up_where_they_stopped(settings, tiny_env, tmp_path):
+def test_a_teachers_answers_are_taken_up_where_they_stopped(settings, tiny_env, tmp_path, monkeypatch):
     import torch
 
     from dqf.data.encode import Encoder
@@ -132,6 +132,14 @@ def test_a_teachers_answers_are_taken_up_where_they_stopped(settings, tiny_env, 
     assert checkpoint.exists()
     assert torch.equal(answers(SilentReporter()), straight)
     assert seen == batches, "no row is asked twice"
+
+    checkpoint.unlink()
+    seen.clear()
+    monkeypatch.setattr("dqf.checkpoints.CHECKPOINT_EVERY_S", -1.0)  # at every batch
+    with pytest.raises(RuntimeError):
+        answers(StopsAt(sum(batches[:3]), RuntimeError))  # as little is done about it as about a kill
+    assert torch.equal(answers(SilentReporter()), straight)
+    assert seen == [*batches[:3], *batches[2:]], "what the last checkpoint holds is not asked again"
 
 
 def test_a_failure_late_in_a_run_keeps_what_was_computed(settings, tiny_env, monkeypatch):

@@ -21,17 +21,7 @@ from dqf.stages._choice import choose, pooled_latencies
 from dqf.stages._context import Context
 from dqf.stages.benchmark import time_in_one_runtime
 from tests.support.tiny import tiny_config
-from tests.support.tiny_runs import caches, hashes, launch, same_predictions
-
-
-class Said(SilentReporter):
-    """Keeps the messages."""
-
-    def __init__(self):
-        self.texts = []
-
-    def message(self, text):
-        self.texts.append(text)
+from tests.support.tiny_runs import Said, caches, hashes, launch, same_predictions
 
 
 def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(undisturbed, tiny_env):
@@ -92,14 +82,14 @@ def test_a_run_measures_five_variants_and_the_next_bit_width_trains_nothing(undi
 
     assert np.float32(1e-40) + np.float32(0) > 0  # a run flushes denormal numbers to zero; others must not notice
 
-    other_dir, other = launch(settings, tiny_env, quantization={"bits": [4, 2]})
+    other_dir, other = launch(settings, tiny_env, quantization={"bits": [8, 4, 2]})
     found = caches(other)
     for stage in ("teacher", "teacher-outputs", "student-ft", "student-kd", "quantize:student-dqf-gptq-4bit"):
         assert found[stage] == "hit", stage
     assert found["quantize:student-dqf-gptq-2bit"] == "miss"
-    assert len(other["variants"]) == 7
+    assert len(other["variants"]) == 9
     sizes = {row["variant_id"]: row["size_bytes"] for row in other["variants"]}
-    assert sizes["student-dqf-gptq-2bit"] < sizes["student-dqf-gptq-4bit"] < sizes["student-kd"]
+    assert sizes["student-dqf-gptq-2bit"] < sizes["student-dqf-gptq-4bit"] < sizes["student-dqf-gptq-8bit"]
     same_predictions(run_dir, other_dir, result)
 
 
@@ -226,34 +216,27 @@ def test_all_variants_in_one_runtime(settings, tiny_env):
     assert result["variants"][0]["shared"]["speedup"] == 1
     assert caches(result)["benchmark-shared"] == "miss"
     assert all(row["fixed_lengths"] == {"lengths": []} for row in result["variants"]), "none were allowed"
+    none_dir, none = launch(settings, tiny_env, measurement={"shared_runtime": "openvino-w8a8"})
+    assert none["variants"][0]["shared"] is None
+    assert any("does not serve teacher" in event.text for event in read_events(none_dir))
 
 
-# OpenVINO 2026 divides by zero with one thread on AMX (Llama, BF16).
-@pytest.mark.parametrize(
-    ("runtime", "threads", "served", "not_served"),
-    [
-        ("openvino-bf16", 2, "teacher", "student-dqf-gptq-4bit"),  # packed weights are for others to load
-        ("openvino-w8a8", 1, "", "teacher"),
-    ],
-)
-def test_one_runtime_times_nothing_that_it_does_not_serve(
-    undisturbed, tiny_env, tmp_path, runtime, threads, served, not_served
-):
+def test_a_shared_runtime_that_cannot_load_packed_files_does_not_time_them(undisturbed, tiny_env, tmp_path):
+    runtime, loaded, packed = "openvino-bf16", "teacher", "student-dqf-gptq-4bit"
     config = RunConfig.from_dict(tiny_config(tiny_env, measurement={"shared_runtime": runtime}))
-    settings = dataclasses.replace(undisturbed.settings, threads=threads)
+    # OpenVINO 2026 divides by zero with one thread on AMX (Llama, BF16).
+    settings = dataclasses.replace(undisturbed.settings, threads=2)
     reporter, task, device = Said(), load_task(config, settings), torch.device("cpu")
     cache = StageCache(tmp_path / "cache", reporter)
     context = Context(config, task, task.fingerprint(), settings, tmp_path, reporter, cache, device)
-    exports = {
-        stage["id"].partition(":")[2]: Output(
-            stage["key"], settings.cache_dir / "export" / stage["key"], stage["metrics"], "hit"
-        )
-        for stage in undisturbed.result["stages"]
-        if stage["id"] in (f"export:{served}", f"export:{not_served}")
-    }
+    keys = {stage["id"]: stage["key"] for stage in undisturbed.result["stages"]}
+    exports = {}
+    for name in (loaded, packed):
+        key = keys[f"export:{name}"]
+        exports[name] = Output(key, settings.cache_dir / "export" / key, {}, "hit")
     output = time_in_one_runtime(context, exports)
-    assert set(pd.read_parquet(output.folder / "latency.parquet").columns) - {"row"} == {served} - {""}
-    assert reporter.texts == [f"{runtime} does not serve {not_served} faithfully: not timed there."]
+    assert set(pd.read_parquet(output.folder / "latency.parquet").columns) == {"row", loaded}
+    assert reporter.texts == [f"{runtime} does not serve {packed} faithfully: not timed there."]
 
 
 def test_mixed_precision_keeps_an_average_and_a_size_budget_of_the_written_file(settings, tiny_env, tmp_path):

@@ -21,6 +21,7 @@ from dqf.stages.export import export_artifact
 from dqf.stages.teacher import make_teacher
 from dqf.stages.verify import read_verification, verify_artifact
 from tests.support.tiny import tiny_config
+from tests.support.tiny_runs import Said
 
 TEACHER = {"variant": "teacher", "bits": 16.0, "quantizer": None}
 
@@ -114,24 +115,19 @@ def test_a_process_that_was_killed_once_while_fitting_lengths_does_not_leave_the
 
 def test_a_runtime_that_does_not_serve_the_device_is_refused_before_any_work(settings, tiny_env, monkeypatch):
     """Another one would take its place without a word; of a shared one nothing would be timed at all."""
-    told = []
-
-    class Told(SilentReporter):
-        def message(self, text):
-            told.append(text)
-
+    told = Said()
     monkeypatch.setattr("dqf.pipeline.choose_device", lambda device: torch.device("cuda"))
     tiny = RunConfig.from_dict(tiny_config(tiny_env, measurement={"runtime": "openvino-fp32"}))
     with pytest.raises(UserError, match="does not serve cuda"):
         make_models(tiny, settings.results_dir, settings, SilentReporter())
     asked = RunConfig.from_dict({"measurement": {"runtime": "openvino-fp32", "shared_runtime": "openvino-bf16"}})
-    _check_runtimes(asked, torch.device("cpu"), Told())
+    _check_runtimes(asked, torch.device("cpu"), told)
     with pytest.raises(UserError, match=r"`measurement.runtime` openvino-fp32 does not serve cuda: choose auto"):
-        _check_runtimes(asked, torch.device("cuda"), Told())
-    assert not told
+        _check_runtimes(asked, torch.device("cuda"), told)
+    assert not told.texts
     shared = RunConfig.from_dict({"measurement": {"shared_runtime": "openvino-bf16"}})
-    _check_runtimes(shared, torch.device("cuda"), Told())
-    assert told == [
+    _check_runtimes(shared, torch.device("cuda"), told)
+    assert told.texts == [
         "`measurement.shared_runtime` openvino-bf16 does not serve cuda: nothing will be timed in one runtime; choose "
         "another, or the device cpu."
     ]

@@ -16,8 +16,7 @@ from tests.support.tiny import tiny_config
 
 
 def test_a_study_from_models_made_at_once_to_verdicts(settings, tiny_env, tmp_path, capsys, monkeypatch):
-    """Two seeds of one task: models made by two processes of one thread each, measured by one run after the other
-    with two threads, analysed, checked, and not run again."""
+    """Two seeds of one task: models of two processes of one thread, runs that only measure, with two, and verdicts."""
     from dqf import cli
     from dqf.study.files import read_summary
 
@@ -28,8 +27,8 @@ def test_a_study_from_models_made_at_once_to_verdicts(settings, tiny_env, tmp_pa
     study = ["study", str(tmp_path / "tiny.json"), "--results-dir", str(settings.results_dir)]
     assert cli.main([*study, "--train-at-once", "3"]) == 2
     assert "`--train-at-once` must be 1 to 2" in capsys.readouterr().err
-    assert cli.main([*study, "--train-at-once", "2"]) == 0
-    told = capsys.readouterr().err
+    code, told = cli.main([*study, "--train-at-once", "2"]), capsys.readouterr().err
+    assert code == 0, told
     assert [told.count(f"models of run {number}/2 made") for number in (1, 2)] == [1, 1]
     assert "2/2 [4/" in told  # Student-FT of the second run, told while it was trained
     results = [read_json(run / "result.json") for run in sorted(settings.runs_dir.iterdir())]

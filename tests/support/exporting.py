@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
+import subprocess
 import sys
+import traceback
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from dqf.exporting import verify
 from dqf.exporting.probe import Probe
+from dqf.progress import Reporter
+from dqf.serving.server import Server
 from tests.support.tiny import BAD, GOOD, THINGS, write_bert, write_llama
 
 TEXTS = tuple(
@@ -99,34 +106,45 @@ def make_artifact(
     return folder
 
 
+class ServedHere:
+    """`Served`, without a process of its own."""
+
+    def __init__(self, folder: Path, runtime: str, threads: int, device: str, log: Path, reporter: Reporter) -> None:
+        self._server = Server(folder, runtime, threads, device)
+
+    def __enter__(self) -> ServedHere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def encode(self, examples: Path) -> None:
+        self._server.do_encode(str(examples))
+
+    def logits(self, out: Path) -> NDArray[np.float32]:
+        self._server.do_logits(None, str(out))
+        return np.load(out)
+
+
+def run_here(command: list[str], *, cwd: Path, stdout: BinaryIO, **_: Any) -> SimpleNamespace:
+    """Do what `subprocess.run` does with the consumer's program, without a process of its own."""
+    from dqf.exporting.consumer import main
+
+    with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command[command.index(str(verify.PROGRAM)) :])
+        try:
+            main()
+        except Exception:
+            stdout.write(traceback.format_exc().encode())
+            return SimpleNamespace(returncode=1)
+    return SimpleNamespace(returncode=0)
+
+
 def verify_in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Let exports be verified by the same code without a process of its own, which takes 15 s to import what it needs.
+    """Let exports be verified by the same code without fresh processes, which import for 15 s what they need.
 
     Args:
         patch: undoes it.
     """
-    from dqf import registry
-    from dqf.data.encode import Encoder
-    from dqf.data.tasks import Examples
-    from dqf.exporting import verify
-    from dqf.exporting.consumer import main
-
-    def reference(artifact, probe, threads, _scratch, _reporter):  # type: ignore[no-untyped-def]
-        runtime = registry.get("runtime", "torch-fp32").target(artifact, threads, "cpu")
-        encoder = Encoder(artifact.folder / "tokenizer.json", artifact.manifest["max_length"])
-        encoded = encoder(Examples(probe.texts, probe.pairs, np.zeros(len(probe.texts))))
-        rows = [runtime.logits(encoded.batch([row], artifact.manifest["pad_id"])) for row in range(len(encoded))]
-        return np.concatenate(rows)
-
-    def consume(_entry, code, probe, _threads, scratch):  # type: ignore[no-untyped-def]
-        files = [scratch / name for name in ("load.py", "probe.json", "logits.json")]
-        files[0].write_text(code, encoding="utf-8")
-        files[1].write_text(json.dumps({"texts": probe.texts, "pairs": probe.pairs}), encoding="utf-8")
-        patch.setattr(sys, "argv", ["consumer.py", *map(str, files)])
-        with contextlib.chdir(scratch):
-            main()
-        answer = json.loads(files[2].read_text(encoding="utf-8"))
-        return np.asarray(answer["logits"], dtype=np.float32), dict(answer["versions"])
-
-    patch.setattr(verify, "_reference", reference)
-    patch.setattr(verify, "_consume", consume)
+    patch.setattr(verify, "Served", ServedHere)
+    patch.setattr(verify, "subprocess", SimpleNamespace(**{**vars(subprocess), "run": run_here}))

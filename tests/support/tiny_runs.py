@@ -37,11 +37,22 @@ def same_predictions(one, other, result):
 
 
 class StopsAt(SilentReporter):
-    """Stops a training at a step, as a user who cancels does."""
+    """Stops a training at a step, as a user who cancels does, or by another error."""
 
-    def __init__(self, step):
+    def __init__(self, step, error=Cancelled):
         self.step = step
+        self.error = error
 
     def progress(self, step, total, metrics=None):
         if step == self.step:
-            raise Cancelled
+            raise self.error
+
+
+class Said(SilentReporter):
+    """Keeps the messages."""
+
+    def __init__(self):
+        self.texts = []
+
+    def message(self, text):
+        self.texts.append(text)
